@@ -1,0 +1,171 @@
+"""Arguments of the kernel: the structure and constants of a model, and the scratch for intermediate results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from diffenvs.kernels.control_step import Tree, control_step
+from diffenvs.model import Model
+from diffenvs.spatial import algebra
+
+CHUNK = 8
+"""Numbers in a piece of a row of the mass matrix; the length of ``vec8``."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Index tables of a model, in the order of the kernel."""
+
+    model: Model
+    points: tuple[tuple[tuple[float, float, float], float], ...]
+    """Contact points: position in the link's frame and radius [m]."""
+    point_owners: tuple[tuple[int, int], ...]
+    """Index of the link and index of the shape of each contact point."""
+    dof_links: tuple[int, ...]
+    """Index of the link that each degree of freedom moves."""
+    entries: tuple[tuple[int, int], ...]
+    """Row and column of the nonzero entries in the lower triangle of the mass matrix."""
+
+    @classmethod
+    def of(cls, model: Model) -> Structure:
+        """Derive the tables of a model."""
+        points, owners, shape_index = [], [], 0
+        for i, link in enumerate(model.links):
+            for shape in link.shapes:
+                for point in shape.contact_points():
+                    points.append(point)
+                    owners.append((i, shape_index))
+                shape_index += 1
+
+        dof_links, dof_parents = [], []
+        last_dof = {-1: -1}
+        for i, link in enumerate(model.links):
+            previous = last_dof[model.parents[i]]
+            for _ in range(link.joint.type.nv):
+                dof_parents.append(previous)
+                previous = len(dof_links)
+                dof_links.append(i)
+            last_dof[i] = previous
+
+        entries = []
+        for row in range(model.nv):
+            column = row
+            while column >= 0:
+                entries.append((row, column))
+                column = dof_parents[column]
+        return cls(model, tuple(points), tuple(owners), tuple(dof_links), tuple(entries))
+
+
+def make_tree(structure: Structure, device: Any) -> Any:
+    """Kernel argument ``tree``."""
+    model = structure.model
+    tree = Tree()
+    tree.links = len(model.links)
+    tree.coordinates = model.nq
+    tree.dofs = model.nv
+    tree.actuators = model.nu
+    tree.points = len(structure.points)
+    tree.entries = len(structure.entries)
+    types = (int(link.joint.type) for link in model.links)
+    links = zip((parent + 1 for parent in model.parents), types, model.q_start, model.v_start, strict=True)
+    tree.link = _integers(list(links), wp.vec4i, device)
+    tree.dof_link = _integers([link + 1 for link in structure.dof_links], wp.int32, device)
+    actuated = [model.v_start[model.link_index(actuator.link)] for actuator in model.actuators]
+    tree.actuator_dof = _integers(actuated, wp.int32, device)
+    tree.point = _integers([(link + 1, shape) for link, shape in structure.point_owners], wp.vec2i, device)
+    tree.entry = _integers(structure.entries, wp.vec2i, device)
+    return tree
+
+
+def make_constants(structure: Structure, real: Any, device: Any) -> Any:
+    """Kernel argument ``constants``."""
+    model, types = structure.model, algebra(real)
+    joints = [link.joint for link in model.links]
+    constants = control_step(real).Constants()
+    constants.h = model.dt / model.substeps
+    constants.substeps = model.substeps
+    constants.interval = model.mass_matrix_interval
+    constants.up = types.vec3(*model.up)
+    frames = [(*joint.position, *joint.rotation) for joint in joints]
+    constants.joint_frame = _reals(frames, types.transform, device)
+    constants.joint_axis = _reals([joint.axis for joint in joints], types.vec3, device)
+    constants.point = _reals([(*position, radius) for position, radius in structure.points], types.vec4, device)
+    return constants
+
+
+class Scratch:
+    """Memory for the intermediate results of one control step in `lanes` environments at a time.
+
+    Attributes
+    ----------
+    argument
+        Kernel argument ``scratch``.
+    values : dict of torch.Tensor
+        The fields of the kernel's ``Scratch`` by name, (lanes, rows, index[, components]).
+    """
+
+    def __init__(self, structure: Structure, lanes: int, dtype: torch.dtype, device: torch.device, real: Any) -> None:
+        model, types = structure.model, algebra(real)
+        steps, rows, dofs = model.substeps, len(model.links) + 1, model.nv
+        blocks, chunks = steps // model.mass_matrix_interval, -(-dofs // CHUNK)
+        self.argument = control_step(real).Scratch()
+        self.argument.lanes = lanes
+        self.values: dict[str, Tensor] = {}
+
+        # On a GPU neighbouring threads have neighbouring lanes, and reads of the same element coalesce.
+        lane_last = device.type == "cuda"
+        fields = {
+            "drive": ((dofs,), real),
+            "q": ((steps + 1, model.nq), real),
+            "qd": ((steps + 1, dofs), real),
+            "pose": ((steps, rows), types.transform),
+            "subspace": ((steps, dofs), types.vec6),
+            "velocity": ((steps, rows), types.vec6),
+            "bias": ((steps, rows), types.vec6),
+            "force": ((steps, rows), types.vec6),
+            "tau": ((steps, dofs), real),
+            "composite": ((blocks, rows), types.vec10),
+            "momentum": ((blocks, dofs), types.vec6),
+            "H": ((blocks, len(structure.entries)), real),
+        }
+        for name, (shape, kind) in fields.items():
+            components = () if kind is real else (kind._length_,)
+            size = (*shape, lanes, *components) if lane_last else (lanes, *shape, *components)
+            value, gradient = (torch.zeros(2, *size, dtype=dtype, device=device)).unbind()
+            if lane_last:
+                value, gradient = value.movedim(len(shape), 0), gradient.movedim(len(shape), 0)
+            adjoint = as_warp(gradient, kind)
+            setattr(self.argument, name, as_warp(value, kind, adjoint))
+            if name in ("tau", "H"):
+                setattr(self.argument, f"{name}_adjoint", adjoint)
+            self.values[name] = value
+
+        for name, shape in {"inverse": (blocks, dofs), "sums": (blocks, dofs), "qdd": (steps,), "work": ()}.items():
+            value, gradient = torch.zeros(2, lanes, *shape, chunks * CHUNK, dtype=dtype, device=device).unbind()
+            adjoint = as_warp(gradient, real)
+            setattr(self.argument, name, as_warp(value, real, adjoint))
+            setattr(self.argument, f"{name}_rows", as_warp(value.unflatten(-1, (chunks, CHUNK)), types.vec8))
+            if name == "qdd":
+                self.argument.qdd_adjoint = adjoint
+            self.values[name] = value
+
+
+def as_warp(tensor: Tensor, kind: Any, adjoint: Any = None) -> Any:
+    """Warp array on the memory of a tensor; the last axis of a vector type `kind` is that of its components."""
+    return wp.from_torch(tensor, dtype=kind, requires_grad=False, grad=adjoint)
+
+
+def _integers(values: Sequence[Any], kind: Any, device: Any) -> Any:
+    width = getattr(kind, "_shape_", ())
+    return wp.array(np.array(values, dtype=np.int32).reshape(-1, *width), dtype=kind, device=device)
+
+
+def _reals(values: Sequence[Any], kind: Any, device: Any) -> Any:
+    return wp.array(np.array(values, dtype=np.float64).reshape(-1, *kind._shape_), dtype=kind, device=device)

@@ -1,0 +1,374 @@
+"""The kernel: one control step of one environment a thread, all substeps, the stages in order.
+
+The kernel knows no robot: trees, constants and parameters are arguments, so that one compilation serves all models.
+
+How its adjoint, which Warp generates from this code, stays exact:
+
+- Nothing is carried from one iteration of a loop to the next in a register, only through arrays.
+- Every element of an array is stored once, before it is read; what is summed is stored first and then added to with
+  ``+=`` in this file. The functions of the stages return values and store nothing, except the inverse of the mass
+  matrix and the solve with it, which have adjoints of their own.
+- All substeps have their own rows in the scratch. In the adjoint kernel the call of ``advance`` runs the step again
+  and so fills the rows for this environment; then the loops are walked backwards, reading them.
+- The adjoint of a store sets the adjoint of the element to zero. So the adjoints of the scratch are zero before and
+  after each environment, whatever happened in it, and environments that share a lane cannot reach each other.
+
+Rows of arrays are taken once and named, since finding an element in a row is much cheaper than in a whole array.
+"""
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import warp as wp
+
+from diffenvs.kernels.contact import contact
+from diffenvs.kernels.integrator import integrator
+from diffenvs.kernels.inverse_dynamics import inverse_dynamics
+from diffenvs.kernels.joint_forces import joint_forces
+from diffenvs.kernels.kinematics import kinematics
+from diffenvs.kernels.mass_matrix import mass_matrix
+from diffenvs.model import JointType
+from diffenvs.spatial import algebra
+
+FREE = wp.constant(int(JointType.FREE))
+FIXED = wp.constant(int(JointType.FIXED))
+
+
+@wp.struct
+class Tree:
+    """Structure of a model. Rows of links in the scratch start with the world: link i of the model has row i + 1."""
+
+    links: int
+    coordinates: int
+    dofs: int
+    actuators: int
+    points: int
+    entries: int
+    """Nonzero entries of the lower triangle of the mass matrix."""
+    link: wp.array[wp.vec4i]
+    """Row of the parent, joint type, first coordinate, first degree of freedom."""
+    dof_link: wp.array[int]
+    """Row of the link that a degree of freedom moves."""
+    actuator_dof: wp.array[int]
+    point: wp.array[wp.vec2i]
+    """Row of the link and index of the shape of a contact point."""
+    entry: wp.array[wp.vec2i]
+    """Row and column in the mass matrix."""
+
+
+@functools.cache
+def control_step(real: Any) -> SimpleNamespace:
+    """Build the kernel for one scalar type.
+
+    Returns
+    -------
+    SimpleNamespace
+        ``kernel``, and the structs ``Constants`` and ``Scratch`` that it takes.
+    """
+    types = algebra(real)
+    vec3, vec4, vec6, vec8, vec10 = types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
+    quat, transform = types.quat, types.transform
+    compose, cross_motion, transform_point = types.compose, types.cross_motion, types.transform_point
+    inertia_apply, unit = types.inertia_apply, types.unit
+    stage = kinematics(real)
+    free_pose, free_velocity = stage.free_pose, stage.free_velocity
+    joint_pose, motion_subspace = stage.joint_pose, stage.motion_subspace
+    bias_force = inverse_dynamics(real).bias_force
+    ground_force = contact(real).ground_force
+    stage = joint_forces(real)
+    passive_force, drive_force = stage.passive_force, stage.drive_force
+    stage = mass_matrix(real)
+    link_inertia, invert, solve = stage.link_inertia, stage.invert, stage.solve
+    integrate_pose = integrator(real).integrate_pose
+
+    @wp.struct
+    class Constants:
+        """Numbers of a model that carry no gradient."""
+
+        h: real
+        """Length of a substep [s]."""
+        substeps: int
+        interval: int
+        """Substeps for which one mass matrix serves."""
+        up: vec3
+        joint_frame: wp.array[transform]
+        joint_axis: wp.array[vec3]
+        point: wp.array[vec4]
+        """Position in the link's frame and radius [m]."""
+
+    @wp.struct
+    class Scratch:
+        """Intermediate results [lane, substep, index], those of the mass matrix [lane, block of substeps, index].
+
+        ``x_rows`` is the memory of ``x`` in pieces of eight numbers, ``x_adjoint`` that of its gradient.
+        """
+
+        lanes: int
+        drive: wp.array2d[real]
+        q: wp.array3d[real]
+        qd: wp.array3d[real]
+        pose: wp.array3d[transform]
+        subspace: wp.array3d[vec6]
+        velocity: wp.array3d[vec6]
+        bias: wp.array3d[vec6]
+        force: wp.array3d[vec6]
+        tau: wp.array3d[real]
+        tau_adjoint: wp.array3d[real]
+        composite: wp.array3d[vec10]
+        momentum: wp.array3d[vec6]
+        H: wp.array3d[real]
+        H_adjoint: wp.array3d[real]
+        inverse: wp.array4d[real]
+        inverse_rows: wp.array4d[vec8]
+        sums: wp.array4d[real]
+        sums_rows: wp.array4d[vec8]
+        qdd: wp.array3d[real]
+        qdd_rows: wp.array3d[vec8]
+        qdd_adjoint: wp.array3d[real]
+        work: wp.array2d[real]
+        work_rows: wp.array2d[vec8]
+
+    @wp.func
+    def advance(
+        env: int,
+        tree: Tree,
+        constants: Constants,
+        # parameters [environment, index]
+        body: wp.array2d[vec10],
+        joint: wp.array2d[vec8],
+        material: wp.array2d[vec4],
+        gear: wp.array2d[real],
+        gravity: wp.array[vec3],
+        # state and action [environment, index]
+        q_in: wp.array2d[real],
+        qd_in: wp.array2d[real],
+        action: wp.array2d[real],
+        # intermediate results
+        scratch: Scratch,
+        # out [environment, index]
+        q_out: wp.array2d[real],
+        qd_out: wp.array2d[real],
+    ):
+        zero = real(0.0)
+        links = tree.links
+        dofs = tree.dofs
+        entries = tree.entries
+        tree_link = tree.link
+        tree_entry = tree.entry
+        tree_point = tree.point
+        dof_link = tree.dof_link
+        actuator_dof = tree.actuator_dof
+        h = constants.h
+        up = constants.up
+        joint_frame = constants.joint_frame
+        joint_axis = constants.joint_axis
+        point = constants.point
+        body_env = body[env]
+        joint_env = joint[env]
+        material_env = material[env]
+        gravity_env = gravity[env]
+        lane = env % scratch.lanes
+        drive = scratch.drive[lane]
+        q = scratch.q[lane]
+        qd = scratch.qd[lane]
+        pose = scratch.pose[lane]
+        subspace = scratch.subspace[lane]
+        velocity = scratch.velocity[lane]
+        bias = scratch.bias[lane]
+        force = scratch.force[lane]
+        tau = scratch.tau[lane]
+        tau_adjoint = scratch.tau_adjoint[lane]
+        composite = scratch.composite[lane]
+        momentum = scratch.momentum[lane]
+        H = scratch.H[lane]
+        H_adjoint = scratch.H_adjoint[lane]
+        inverse = scratch.inverse[lane]
+        inverse_rows = scratch.inverse_rows[lane]
+        sums = scratch.sums[lane]
+        sums_rows = scratch.sums_rows[lane]
+        qdd = scratch.qdd[lane]
+        qdd_rows = scratch.qdd_rows[lane]
+        qdd_adjoint = scratch.qdd_adjoint[lane]
+        work = scratch.work[lane]
+        work_rows = scratch.work_rows[lane]
+
+        for c in range(tree.coordinates):
+            q[0, c] = q_in[env, c]
+        for d in range(dofs):
+            qd[0, d] = qd_in[env, d]
+            drive[d] = zero
+        for u in range(tree.actuators):
+            drive[actuator_dof[u]] += drive_force(action[env, u], gear[env, u])
+
+        for s in range(constants.substeps):
+            q_s = q[s]
+            qd_s = qd[s]
+            q_next = q[s + 1]
+            qd_next = qd[s + 1]
+            pose_s = pose[s]
+            subspace_s = subspace[s]
+            velocity_s = velocity[s]
+            bias_s = bias[s]
+            force_s = force[s]
+            tau_s = tau[s]
+            qdd_s = qdd[s]
+            block = s // constants.interval
+            inverse_rows_b = inverse_rows[block]
+            sums_rows_b = sums_rows[block]
+
+            # Root to leaf: pose, velocity, velocity-product acceleration, and the force that they need.
+            pose_s[0] = transform(vec3(zero, zero, zero), quat(zero, zero, zero, real(1.0)))
+            velocity_s[0] = vec6()
+            bias_s[0] = vec6()
+            force_s[0] = vec6()
+            for i in range(links):
+                link = tree_link[i]
+                parent = link[0]
+                kind = link[1]
+                c = link[2]
+                d = link[3]
+                if kind == FREE:
+                    X_WB = free_pose(q_s, c)
+                    V_PB_W = free_velocity(qd_s, d)
+                    if s % constants.interval == 0:
+                        for k in range(6):
+                            subspace_s[d + k] = unit(k)
+                else:
+                    X_WJ = compose(pose_s[parent], joint_frame[i])
+                    if kind == FIXED:
+                        X_WB = X_WJ
+                        V_PB_W = vec6()
+                    else:
+                        axis = joint_axis[i]
+                        X_WB = joint_pose(X_WJ, kind, axis, q_s[c])
+                        S_W = motion_subspace(X_WJ, kind, axis)
+                        subspace_s[d] = S_W
+                        V_PB_W = S_W * qd_s[d]
+                V_WB = velocity_s[parent] + V_PB_W
+                A_WB = bias_s[parent] + cross_motion(V_WB, V_PB_W)
+                pose_s[i + 1] = X_WB
+                velocity_s[i + 1] = V_WB
+                bias_s[i + 1] = A_WB
+                force_s[i + 1] = bias_force(X_WB, V_WB, A_WB, body_env[i], gravity_env)
+
+            # Ground contact takes from the force that a link needs.
+            for k in range(tree.points):
+                owner = tree_point[k]
+                sphere = point[k]
+                p_W = transform_point(pose_s[owner[0]], vec3(sphere[0], sphere[1], sphere[2]))
+                depth = wp.dot(p_W, up) - sphere[3]
+                if depth < zero:
+                    F_W = ground_force(p_W - up * sphere[3], depth, velocity_s[owner[0]], up, material_env[owner[1]])
+                    force_s[owner[0]] += -F_W
+
+            # Leaf to root: forces of subtrees; then the generalised forces left to accelerate the robot.
+            for m in range(links):
+                force_s[tree_link[links - 1 - m][0]] += force_s[links - m]
+            for i in range(links):
+                link = tree_link[i]
+                kind = link[1]
+                d = link[3]
+                if kind == FREE:
+                    F_link = force_s[i + 1]
+                    for k in range(6):
+                        tau_s[d + k] = -F_link[k]
+                elif kind != FIXED:
+                    tau_s[d] = (
+                        drive[d]
+                        + passive_force(q_s[link[2]], qd_s[d], joint_env[d])
+                        - wp.dot(subspace_s[d], force_s[i + 1])
+                    )
+
+            # Mass matrix and its inverse, at the start of a block.
+            if s % constants.interval == 0:
+                composite_b = composite[block]
+                momentum_b = momentum[block]
+                H_b = H[block]
+                composite_b[0] = vec10()
+                for i in range(links):
+                    composite_b[i + 1] = link_inertia(pose_s[i + 1], body_env[i])
+                for m in range(links):
+                    composite_b[tree_link[links - 1 - m][0]] += composite_b[links - m]
+                for d in range(dofs):
+                    momentum_b[d] = inertia_apply(composite_b[dof_link[d]], subspace_s[d])
+                for e in range(entries):
+                    row = tree_entry[e][0]
+                    column = tree_entry[e][1]
+                    value = wp.dot(subspace_s[column], momentum_b[row])
+                    if row == column:
+                        value += joint_env[row][3]  # armature
+                    H_b[e] = value
+                invert(H_b, H_adjoint[block], tree_entry, entries, dofs, inverse[block], inverse_rows_b, sums[block])
+
+            solve(
+                inverse_rows_b,
+                sums_rows_b,
+                dofs,
+                tau_s,
+                tau_adjoint[s],
+                qdd_rows[s],
+                qdd_adjoint[s],
+                work,
+                work_rows,
+            )
+
+            # Semi-implicit Euler.
+            for d in range(dofs):
+                qd_next[d] = qd_s[d] + qdd_s[d] * h
+            for i in range(links):
+                link = tree_link[i]
+                kind = link[1]
+                c = link[2]
+                d = link[3]
+                if kind == FREE:
+                    X_next = integrate_pose(pose_s[i + 1], free_velocity(qd_next, d), h)
+                    for k in range(7):
+                        q_next[c + k] = X_next[k]
+                elif kind != FIXED:
+                    q_next[c] = q_s[c] + qd_next[d] * h
+
+        for c in range(tree.coordinates):
+            q_out[env, c] = q[constants.substeps, c]
+        for d in range(dofs):
+            qd_out[env, d] = qd[constants.substeps, d]
+
+    @wp.kernel(module="unique", enable_backward=True, module_options={"cpu_compiler_flags": _cpu_flags()})
+    def kernel(
+        tree: Tree,
+        constants: Constants,
+        body: wp.array2d[vec10],
+        joint: wp.array2d[vec8],
+        material: wp.array2d[vec4],
+        gear: wp.array2d[real],
+        gravity: wp.array[vec3],
+        q_in: wp.array2d[real],
+        qd_in: wp.array2d[real],
+        action: wp.array2d[real],
+        scratch: Scratch,
+        q_out: wp.array2d[real],
+        qd_out: wp.array2d[real],
+    ):
+        advance(
+            wp.tid(),
+            tree,
+            constants,
+            body,
+            joint,
+            material,
+            gear,
+            gravity,
+            q_in,
+            qd_in,
+            action,
+            scratch,
+            q_out,
+            qd_out,
+        )
+
+    return SimpleNamespace(kernel=kernel, Constants=Constants, Scratch=Scratch)
+
+
+def _cpu_flags() -> str:
+    """Warp's own flags, and multiplications fused with additions, which Warp's one-operation statements prevent."""
+    return f"{wp.config.cpu_compiler_flags or '-march=native'} -ffp-contract=fast"

@@ -1,0 +1,363 @@
+"""Robots as data: links, joints, collision shapes and materials, actuators, and the options that define the physics.
+
+Everything here is frozen, made of plain numbers and checked when it is made. Frames and signs are those of
+:mod:`diffenvs.spatial`.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, product
+
+import numpy as np
+
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+"""(x, y, z, w)"""
+
+UNIT_TOLERANCE = 1e-3
+"""Largest accepted deviation of the norm of a direction or quaternion from one; smaller ones are normalised."""
+
+
+class JointType(enum.IntEnum):
+    """How a link may move against its parent."""
+
+    FIXED = 0
+    SLIDE = 1
+    HINGE = 2
+    FREE = 3
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return (0, 1, 1, 7)[self]
+
+    @property
+    def nv(self) -> int:
+        """Number of velocities."""
+        return (0, 1, 1, 6)[self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Compliant contact of a shape with the ground."""
+
+    stiffness: float
+    """Normal force per depth [N/m]."""
+    damping: float
+    """Normal force per depth and approach velocity [N s/m^2]."""
+    tangential_damping: float
+    """Friction force per sliding velocity, below the Coulomb bound [N s/m]."""
+    friction: float
+    """Coulomb coefficient; the bound is this times the elastic normal force."""
+
+    def __post_init__(self) -> None:
+        for name in ("stiffness", "damping", "tangential_damping", "friction"):
+            _require_non_negative(f"`{name}` of Material", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sphere:
+    """A sphere fixed to a link."""
+
+    radius: float
+    """[m]"""
+    material: Material
+    position: Vector3 = (0.0, 0.0, 0.0)
+    """Centre in the link's frame [m]."""
+
+    def __post_init__(self) -> None:
+        _require_positive("`radius` of Sphere", self.radius)
+        _set(self, "position", _vector("`position` of Sphere", self.position, 3))
+
+    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
+        """Points in the link's frame that touch the ground first, each with its radius."""
+        return ((self.position, self.radius),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capsule:
+    """A cylinder with two half spheres as its ends, fixed to a link."""
+
+    radius: float
+    """[m]"""
+    half_length: float
+    """From the centre to the centre of a half sphere [m]."""
+    axis: Vector3
+    """Unit direction in the link's frame."""
+    material: Material
+    position: Vector3 = (0.0, 0.0, 0.0)
+    """Centre in the link's frame [m]."""
+
+    def __post_init__(self) -> None:
+        _require_positive("`radius` of Capsule", self.radius)
+        _require_positive("`half_length` of Capsule", self.half_length)
+        _set(self, "axis", _unit("`axis` of Capsule", self.axis, 3))
+        _set(self, "position", _vector("`position` of Capsule", self.position, 3))
+
+    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
+        """Points in the link's frame that touch the ground first, each with its radius."""
+        centre, offset = np.array(self.position), self.half_length * np.array(self.axis)
+        return (_vector("", centre - offset, 3), self.radius), (_vector("", centre + offset, 3), self.radius)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box fixed to a link."""
+
+    half_extents: Vector3
+    """Half edge lengths along the box's own axes [m]."""
+    material: Material
+    position: Vector3 = (0.0, 0.0, 0.0)
+    """Centre in the link's frame [m]."""
+    rotation: Quaternion = (0.0, 0.0, 0.0, 1.0)
+    """Of the box in the link's frame."""
+
+    def __post_init__(self) -> None:
+        _set(self, "half_extents", _vector("`half_extents` of Box", self.half_extents, 3))
+        for extent in self.half_extents:
+            _require_positive("each of `half_extents` of Box", extent)
+        _set(self, "position", _vector("`position` of Box", self.position, 3))
+        _set(self, "rotation", _unit("`rotation` of Box", self.rotation, 4))
+
+    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
+        """Points in the link's frame that touch the ground first, each with its radius."""
+        u, w = np.array(self.rotation[:3]), self.rotation[3]
+        corners = np.array(list(product((-1.0, 1.0), repeat=3))) * np.array(self.half_extents)
+        rotated = (2 * w * w - 1) * corners + 2 * w * np.cross(u, corners) + 2 * np.outer(corners @ u, u)
+        return tuple((_vector("", corner, 3), 0.0) for corner in np.array(self.position) + rotated)
+
+
+Shape = Sphere | Capsule | Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Connection of a link to its parent, with the passive forces that act along it.
+
+    The passive torque of a hinge (force of a slide) is
+    ``-stiffness (q - rest) - damping qd``, and outside [lower, upper] in addition
+    ``limit_stiffness (limit - q) - limit_damping qd``.
+    """
+
+    type: JointType
+    axis: Vector3 = (0.0, 0.0, 1.0)
+    """Unit axis of a hinge or slide, in the joint's frame."""
+    position: Vector3 = (0.0, 0.0, 0.0)
+    """Origin of the joint's frame in the parent link's [m]."""
+    rotation: Quaternion = (0.0, 0.0, 0.0, 1.0)
+    """Of the joint's frame in the parent link's."""
+    lower: float = -math.inf
+    """[rad or m]"""
+    upper: float = math.inf
+    """[rad or m]"""
+    limit_stiffness: float = 0.0
+    """[N m/rad or N/m]"""
+    limit_damping: float = 0.0
+    """Only outside the limits [N m s/rad or N s/m]."""
+    stiffness: float = 0.0
+    """[N m/rad or N/m]"""
+    rest: float = 0.0
+    """Coordinate at which the stiffness pulls no more [rad or m]."""
+    damping: float = 0.0
+    """[N m s/rad or N s/m]"""
+    armature: float = 0.0
+    """Inertia of the drive, added to the diagonal of the mass matrix [kg m^2 or kg]."""
+
+    def __post_init__(self) -> None:
+        _set(self, "type", JointType(self.type))
+        _set(self, "axis", _unit("`axis` of Joint", self.axis, 3))
+        _set(self, "position", _vector("`position` of Joint", self.position, 3))
+        _set(self, "rotation", _unit("`rotation` of Joint", self.rotation, 4))
+        for name in ("limit_stiffness", "limit_damping", "stiffness", "damping", "armature"):
+            _require_non_negative(f"`{name}` of Joint", getattr(self, name))
+        if not math.isfinite(self.rest):
+            raise ValueError(f"`rest` of Joint must be finite. Got {self.rest}.")
+        if not self.lower < self.upper:
+            raise ValueError(f"`lower` of Joint must be below `upper`. Got {self.lower} and {self.upper}.")
+        passive = (self.stiffness, self.damping, self.armature, self.limit_stiffness, self.limit_damping)
+        if self.type in (JointType.FREE, JointType.FIXED) and any(passive):
+            raise ValueError(f"a {self.type.name.lower()} Joint has no stiffness, damping, armature or limit.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A rigid body and the joint that connects it to its parent. Its frame is the joint's frame after the motion."""
+
+    name: str
+    parent: str | None
+    """Name of the parent link; None for the world."""
+    joint: Joint
+    mass: float = 0.0
+    """[kg]"""
+    com: Vector3 = (0.0, 0.0, 0.0)
+    """Centre of mass in the link's frame [m]."""
+    inertia: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """xx, yy, zz, xy, xz, yz about the centre of mass, in the link's axes [kg m^2]."""
+    shapes: tuple[Shape, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"of link '{self.name}'"
+        _require_non_negative(f"`mass` {where}", self.mass)
+        _set(self, "com", _vector(f"`com` {where}", self.com, 3))
+        _set(self, "inertia", _vector(f"`inertia` {where}", self.inertia, 6))
+        _set(self, "shapes", tuple(self.shapes))
+        xx, yy, zz, xy, xz, yz = self.inertia
+        moments = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        if moments[0] < -1e-9 * max(1.0, moments[-1]):
+            raise ValueError(f"`inertia` {where} must be positive semidefinite. Its moments are {moments.tolist()}.")
+        if self.mass == 0.0 and any(self.inertia):
+            raise ValueError(f"`inertia` {where} must be zero for a massless link. Got {self.inertia}.")
+        for shape in self.shapes:
+            if not isinstance(shape, Shape):
+                raise TypeError(f"`shapes` {where} must be Sphere, Capsule or Box. Got {type(shape).__name__}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actuator:
+    """A drive that turns an action in [-1, 1] into the torque (force) ``gear * action`` along a joint."""
+
+    link: str
+    """Name of the link whose hinge or slide is driven."""
+    gear: float
+    """[N m or N]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A robot, the ground it stands on, and how time is divided.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
+        world, an actuator drives a joint without an axis, or a number is out of range.
+    """
+
+    name: str
+    links: tuple[Link, ...]
+    """Parents before children."""
+    actuators: tuple[Actuator, ...] = ()
+    """In the order of the action's entries."""
+    up: Vector3 = (0.0, 1.0, 0.0)
+    """Unit normal of the ground, which is the plane through the origin."""
+    gravity: Vector3 = (0.0, -9.81, 0.0)
+    """[m/s^2]"""
+    dt: float = 1.0 / 60.0
+    """Length of a control step [s]."""
+    substeps: int = 16
+    """Integration steps in a control step."""
+    mass_matrix_interval: int = 1
+    """Substeps for which one mass matrix serves; divides `substeps`."""
+    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _set(self, "links", tuple(self.links))
+        _set(self, "actuators", tuple(self.actuators))
+        _set(self, "up", _unit("`up` of Model", self.up, 3))
+        _set(self, "gravity", _vector("`gravity` of Model", self.gravity, 3))
+        _require_positive("`dt` of Model", self.dt)
+        if not self.links:
+            raise ValueError("`links` of Model must hold at least one link.")
+        for name in ("substeps", "mass_matrix_interval"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ValueError(f"`{name}` of Model must be a positive integer. Got {getattr(self, name)!r}.")
+        if self.substeps % self.mass_matrix_interval:
+            raise ValueError(
+                f"`mass_matrix_interval` of Model must divide `substeps`. "
+                f"Got {self.mass_matrix_interval} and {self.substeps}."
+            )
+        index: dict[str, int] = {}
+        for i, link in enumerate(self.links):
+            if link.name in index:
+                raise ValueError(f"link names must differ. '{link.name}' occurs twice.")
+            if link.parent is not None and link.parent not in index:
+                raise ValueError(f"`parent` of link '{link.name}' must name an earlier link. Got '{link.parent}'.")
+            if link.joint.type is JointType.FREE and link.parent is not None:
+                raise ValueError(f"link '{link.name}' has a free joint, so its `parent` must be None (the world).")
+            index[link.name] = i
+        _set(self, "_index", index)
+        for actuator in self.actuators:
+            joint = self.links[self.link_index(actuator.link)].joint
+            if joint.type not in (JointType.HINGE, JointType.SLIDE):
+                raise ValueError(f"actuator of '{actuator.link}' needs a hinge or slide. It is {joint.type.name}.")
+        if len({actuator.link for actuator in self.actuators}) < self.nu:
+            raise ValueError("`actuators` of Model must drive different joints.")
+
+    def link_index(self, name: str) -> int:
+        """Position of the named link in `links`; ValueError if there is none."""
+        if name not in self._index:
+            raise ValueError(f"model '{self.name}' has no link '{name}'. It has {', '.join(self._index)}.")
+        return self._index[name]
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """Index of each link's parent, -1 for the world."""
+        return tuple(-1 if link.parent is None else self._index[link.parent] for link in self.links)
+
+    @cached_property
+    def q_start(self) -> tuple[int, ...]:
+        """Index of each link's first coordinate."""
+        return tuple(accumulate((link.joint.type.nq for link in self.links), initial=0))[:-1]
+
+    @cached_property
+    def v_start(self) -> tuple[int, ...]:
+        """Index of each link's first velocity."""
+        return tuple(accumulate((link.joint.type.nv for link in self.links), initial=0))[:-1]
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return sum(link.joint.type.nq for link in self.links)
+
+    @property
+    def nv(self) -> int:
+        """Number of velocities (degrees of freedom)."""
+        return sum(link.joint.type.nv for link in self.links)
+
+    @property
+    def nu(self) -> int:
+        """Number of actuators."""
+        return len(self.actuators)
+
+    @property
+    def rest_q(self) -> np.ndarray:
+        """Coordinates of the pose in which all joints are at zero, (nq,)."""
+        q = np.zeros(self.nq)
+        for link, start in zip(self.links, self.q_start, strict=True):
+            if link.joint.type is JointType.FREE:
+                q[start + 6] = 1.0
+        return q
+
+
+def _set(instance: object, name: str, value: object) -> None:
+    object.__setattr__(instance, name, value)
+
+
+def _require_non_negative(what: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0.0):
+        raise ValueError(f"{what} must be finite and not negative. Got {value!r}.")
+
+
+def _require_positive(what: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0.0):
+        raise ValueError(f"{what} must be finite and positive. Got {value!r}.")
+
+
+def _vector(what: str, value: Sequence[float] | np.ndarray, length: int) -> tuple:
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != (length,) or not np.isfinite(array).all():
+        raise ValueError(f"{what} must be {length} finite numbers. Got {value!r}.")
+    return tuple(array.tolist())
+
+
+def _unit(what: str, value: Sequence[float], length: int) -> tuple:
+    vector = np.array(_vector(what, value, length))
+    norm = float(np.linalg.norm(vector))
+    if abs(norm - 1.0) > UNIT_TOLERANCE:
+        raise ValueError(f"{what} must have norm 1 to within {UNIT_TOLERANCE}. Got {value!r} with norm {norm:.6g}.")
+    return tuple((vector / norm).tolist())
