@@ -1,0 +1,129 @@
+"""What users pass to environments, checked and converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a positive integer, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Got {value!r}.")
+    return int(value)
+
+
+def check_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Return the dtype of a name, or raise ValueError."""
+    for name, known in DTYPES.items():
+        if dtype in (name, known):
+            return known
+    raise ValueError(f"`dtype` must be 'float32' or 'float64'. Got {dtype!r}.")
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Return the device, an index included, or raise.
+
+    Raises
+    ------
+    ValueError
+        If it is neither the CPU nor a CUDA device.
+    RuntimeError
+        If it is a CUDA device that this machine does not have.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got {device!r}.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got {device!r}.")
+    if found.type == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (found.index or 0) >= count:
+        raise RuntimeError(f"`device` is {device!r}, and this machine has {count} usable CUDA devices.")
+    return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
+
+
+def check_autoreset(mode: str | AutoresetMode) -> AutoresetMode:
+    """Return the mode of a name, or raise ValueError."""
+    try:
+        return AutoresetMode(mode)
+    except ValueError as error:
+        known = ", ".join(f"'{mode.value}'" for mode in AutoresetMode)
+        raise ValueError(f"`autoreset_mode` must be one of {known}. Got {mode!r}.") from error
+
+
+def check_actions(actions: Any, like: Tensor, ignored: Tensor) -> Tensor:
+    """Return actions as a tensor like `like`, (N, nu), without NaN.
+
+    Parameters
+    ----------
+    actions
+        Tensor of the same dtype and device, or an array of floating numbers.
+    like
+        Tensor of the wanted shape, dtype and device.
+    ignored
+        Environments whose action does not matter, (N,) bool.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a tensor nor an array.
+    ValueError
+        If shape, dtype or device differ, or (on the CPU) an environment's action is NaN.
+    """
+    expected = f"actions must be (environments={like.shape[0]}, actions={like.shape[1]}) {_name(like.dtype)}"
+    if isinstance(actions, np.ndarray):
+        if not np.issubdtype(actions.dtype, np.floating) or actions.shape != like.shape:
+            raise ValueError(f"{expected}. Got {actions.shape} {actions.dtype}.")
+        actions = torch.tensor(actions, dtype=like.dtype, device=like.device)
+    if not isinstance(actions, Tensor):
+        raise TypeError(f"{expected}, a tensor or an array. Got {type(actions).__name__}.")
+    if actions.shape != like.shape or actions.dtype != like.dtype:
+        raise ValueError(f"{expected}. Got {tuple(actions.shape)} {_name(actions.dtype)}.")
+    if actions.device != like.device:
+        raise ValueError(f"{expected} on {like.device}. Got them on {actions.device}.")
+    if actions.is_cuda or not bool(actions.isnan().any()):
+        return actions
+    rows = (actions.isnan().any(-1) & ~ignored).nonzero().flatten().tolist()
+    if rows:
+        raise ValueError(f"actions must not be NaN. Those of environments {', '.join(map(str, rows))} are.")
+    return torch.where(actions.isnan(), 0.0, actions)
+
+
+def check_reset_mask(options: dict[str, Any] | None, num_envs: int, device: torch.device) -> Tensor | None:
+    """Return the ``reset_mask`` of the options of a reset, (N,) bool on the device, or None without one.
+
+    Raises
+    ------
+    ValueError
+        If there are other options, the shape differs, or no environment is selected.
+    TypeError
+        If it is neither array nor tensor, or not of bool.
+    """
+    unknown = [f"'{name}'" for name in options or {} if name != "reset_mask"]
+    if unknown:
+        raise ValueError(f"`options` of reset knows 'reset_mask' only. Got {', '.join(unknown)}.")
+    if not options:
+        return None
+    mask = options["reset_mask"]
+    if not isinstance(mask, (np.ndarray, Tensor)):
+        raise TypeError(f"`reset_mask` must be an array or tensor of bool. Got {type(mask).__name__}.")
+    if mask.dtype not in (np.bool_, torch.bool):
+        raise TypeError(f"`reset_mask` must be of bool. Got {_name(mask.dtype)}.")
+    if tuple(mask.shape) != (num_envs,):
+        raise ValueError(f"`reset_mask` must have shape ({num_envs},). Got {tuple(mask.shape)}.")
+    if not mask.any():
+        raise ValueError("`reset_mask` must select at least one environment.")
+    return (torch.tensor(mask) if isinstance(mask, np.ndarray) else mask).to(device, copy=True)
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

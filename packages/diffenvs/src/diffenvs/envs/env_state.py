@@ -1,0 +1,106 @@
+"""Everything that a batch of environments remembers from step to step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffenvs.state import State
+
+EXPLODED = 1e6
+"""Largest magnitude of a coordinate or velocity [their units] of a state that counts as valid."""
+QUATERNION_TOLERANCE = 1e-3
+"""Largest accepted deviation of a quaternion's norm from one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvState(State):
+    """State of the simulation and of the episodes. Its tensors are never changed in place."""
+
+    action: Tensor
+    """Clipped action that led here, zero after a reset, (N, nu)."""
+    step_count: Tensor
+    """Steps of the episode so far, (N,) int64."""
+    episode: Tensor
+    """Episodes begun since the environment was seeded, less one, (N,) int64."""
+    seed: Tensor
+    """(N,) int64."""
+    needs_reset: Tensor
+    """Whether the episode is over and not reset yet (NEXT_STEP and DISABLED only), (N,) bool."""
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def detach(self) -> EnvState:
+        """Cut the graph."""
+        return EnvState(**{name: value.detach() for name, value in self.as_dict().items()})
+
+    def where(self, mask: Tensor, other: EnvState) -> EnvState:
+        """Take the environments of the mask (N,) from `other`."""
+        column = mask.unsqueeze(-1)
+        theirs = other.as_dict()
+        return EnvState(
+            **{
+                name: torch.where(mask if value.ndim == 1 else column, theirs[name], value)
+                for name, value in self.as_dict().items()
+            }
+        )
+
+    def replace(self, given: Mapping[str, Tensor], quaternions: list[int]) -> EnvState:
+        """Take all tensors from a mapping, or ``q`` and ``qd`` only and zero for what else describes the motion.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, a shape, dtype or device differs, a number is not finite or exploded, or
+            the quaternion at one of the columns `quaternions` is not normalised.
+        """
+        own = self.as_dict()
+        if set(given) == {"q", "qd"}:
+            kept = {name: own[name] for name in ("seed", "episode")}
+            zero = {name: torch.zeros_like(own[name]) for name in own if name not in kept}
+            given = zero | kept | dict(given)
+        if set(given) != set(own):
+            raise ValueError(f"state must have q and qd only, or all of {', '.join(own)}. Got {', '.join(given)}.")
+        for name, value in own.items():
+            _check_like(name, given[name], value)
+        for start in quaternions:
+            norm = torch.linalg.vector_norm(given["q"].detach()[:, start : start + 4], dim=-1)
+            wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE
+            if wrong.any():
+                raise ValueError(
+                    f"quaternions in q must have norm 1 to within {QUATERNION_TOLERANCE}. "
+                    f"Those of environments {_rows(wrong)} have not."
+                )
+        return EnvState(**{name: given[name].clone() for name in own})
+
+
+def is_valid(q: Tensor, qd: Tensor) -> Tensor:
+    """Whether all numbers of an environment are finite and not exploded, (N,) bool."""
+    return (q.detach().abs() <= EXPLODED).all(-1) & (qd.detach().abs() <= EXPLODED).all(-1)
+
+
+def _check_like(name: str, value: object, like: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} of state must be a tensor. Got {type(value).__name__}.")
+    if (value.shape, value.dtype, value.device) != (like.shape, like.dtype, like.device):
+        raise ValueError(
+            f"{name} of state must be {tuple(like.shape)} {like.dtype} on {like.device}. "
+            f"Got {tuple(value.shape)} {value.dtype} on {value.device}."
+        )
+    if value.is_floating_point():
+        limit = EXPLODED if name in ("q", "qd") else float("inf")
+        wrong = ~((value.detach().abs() <= limit).all(-1) & value.detach().isfinite().all(-1))
+        if wrong.any():
+            raise ValueError(f"{name} of state must be finite and below {limit:g}. It is not in {_rows(wrong)}.")
+
+
+def _rows(mask: Tensor) -> str:
+    """List the first few environments of a mask."""
+    rows = mask.nonzero().flatten().tolist()
+    return ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")

@@ -1,0 +1,108 @@
+"""Robots that run far are described from an origin that runs after them, because float32 is coarse far from zero.
+
+The origin moves by whole multiples of :data:`REBASE_DISTANCE`, which float32 adds and subtracts exactly, and gradients
+pass unchanged: to the graph the shift is a constant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffenvs.model import JointType, Model
+
+REBASE_DISTANCE = 8.0
+"""Horizontal distance of a robot from its origin at which the origin moves [m]; a power of two."""
+
+
+@dataclass(frozen=True)
+class Rebase:
+    """The coordinates along which a robot travels over the ground, and how to shift them.
+
+    A robot travels by the position of its free root, or by horizontal slides without limit or spring that lead from
+    the world to its body.
+    """
+
+    columns: tuple[int, int]
+    """First and one past the last of the coordinates that hold the horizontal position."""
+    projector: Tensor
+    """Horizontal part of these coordinates, (k, k)."""
+    directions: Tensor
+    """World direction of each [1], (k, 3)."""
+    free: bool
+    """Whether the root is free, so that its velocity depends on the origin."""
+
+    @classmethod
+    def of(cls, model: Model, *, dtype: torch.dtype, device: torch.device) -> Self | None:
+        """Find how the robot travels; None if it cannot, or if not all links hang on one root."""
+        if sum(link.parent is None for link in model.links) > 1:
+            return None
+        up = np.array(model.up)
+        if model.links[0].joint.type is JointType.FREE:
+            projector, directions, columns, free = np.eye(3) - np.outer(up, up), np.eye(3), (0, 3), True
+        else:
+            found = _travelling_slides(model)
+            if not found:
+                return None
+            columns, directions, free = (found[0][0], found[-1][0] + 1), np.array([axis for _, axis in found]), False
+            projector = np.eye(len(found))
+        as_tensor = {"dtype": dtype, "device": device}
+        return cls(columns, torch.tensor(projector, **as_tensor), torch.tensor(directions, **as_tensor), free)
+
+    def __call__(self, q: Tensor, qd: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Move the origins of robots that are far from theirs.
+
+        Parameters
+        ----------
+        q, qd
+            Coordinates (N, nq) and velocities (N, nv) about the origins.
+        origin
+            In the world [m], (N, 3).
+
+        Returns
+        -------
+        tuple of Tensor
+            The same motion about the new origins, and these.
+        """
+        start, stop = self.columns
+        position = q[:, start:stop].detach() @ self.projector
+        far = position.square().sum(-1, keepdim=True) > REBASE_DISTANCE**2
+        if not far.is_cuda and not bool(far.any()):  # on CUDA the question would wait for the device
+            return q, qd, origin
+        steps = (position / REBASE_DISTANCE).round() @ self.projector
+        shift = torch.where(far, steps * REBASE_DISTANCE, 0.0)
+        shift_W = shift @ self.directions  # noqa: N806 - world axes
+        q = torch.cat([q[:, :start], q[:, start:stop] - shift, q[:, stop:]], dim=-1)
+        if self.free:
+            linear = qd[:, 3:6] + torch.linalg.cross(qd[:, 0:3], shift_W)
+            qd = torch.cat([qd[:, 0:3], linear, qd[:, 6:]], dim=-1)
+        return q, qd, origin + shift_W
+
+
+def _travelling_slides(model: Model) -> list[tuple[int, np.ndarray]]:
+    """Coordinate and world axis of each horizontal slide without limit or spring that leads from the world on."""
+    found: list[tuple[int, np.ndarray]] = []
+    rotation = np.eye(3)
+    for i, link in enumerate(model.links):
+        joint = link.joint
+        if joint.type is not JointType.SLIDE or model.parents[i] != i - 1:
+            break
+        rotation = rotation @ _matrix(joint.rotation)
+        axis = rotation @ np.array(joint.axis)
+        bound = math.isfinite(joint.lower) or math.isfinite(joint.upper) or joint.stiffness > 0.0
+        crossing = [axis @ other for _, other in found]
+        if not np.allclose([axis @ np.array(model.up), *crossing], 0.0, atol=1e-9) or bound:
+            break
+        found.append((model.q_start[i], axis))
+    return found
+
+
+def _matrix(rotation: tuple[float, float, float, float]) -> np.ndarray:
+    u, w = np.array(rotation[:3]), rotation[3]
+    cross = np.array([[0.0, -u[2], u[1]], [u[2], 0.0, -u[0]], [-u[1], u[0], 0.0]])
+    return (2 * w * w - 1) * np.eye(3) + 2 * w * cross + 2 * np.outer(u, u)

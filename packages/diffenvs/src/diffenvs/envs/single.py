@@ -1,0 +1,102 @@
+"""One environment on NumPy arrays, for every tool that knows Gymnasium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from diffenvs.envs.vector import DiffVectorEnv
+from diffenvs.tasks.base import AbstractTask
+
+
+class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A vector environment of one, as ``gymnasium.make`` returns it (which adds the time limit).
+
+    Parameters
+    ----------
+    task
+        A task, or the id of a registered one.
+    device, dtype, render_mode, **task_fields
+        As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 60}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: AbstractTask | str,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        render_mode: str | None = None,
+        **task_fields: Any,
+    ) -> None:
+        self._envs = DiffVectorEnv(
+            task,
+            device=device,
+            dtype=dtype,
+            autoreset_mode="Disabled",
+            max_episode_steps=None,
+            num_threads=1,
+            render_mode=render_mode,
+            **task_fields,
+        )
+        self.metadata = {**type(self).metadata, "render_fps": self._envs.metadata["render_fps"]}
+        self.observation_space = self._envs.single_observation_space
+        self.action_space = self._envs.single_action_space
+        self.render_mode = None
+
+    @property
+    def task(self) -> AbstractTask:
+        """The task, with its constants."""
+        return self._envs.task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new episode.
+
+        Parameters
+        ----------
+        seed
+            Makes all that follows reproducible. Without one the random stream goes on.
+        options
+            None are known.
+
+        Returns
+        -------
+        tuple
+            Observation (obs,) and an empty dictionary.
+        """
+        super().reset(seed=seed)
+        observations, info = self._envs.reset(seed=seed, options=options)
+        return observations[0].cpu().numpy(), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Advance by a control step.
+
+        Parameters
+        ----------
+        action
+            (nu,); clipped to [-1, 1].
+
+        Returns
+        -------
+        tuple
+            Observation (obs,), reward, terminated, truncated (always False) and info with ``non_finite``.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded, ValueError
+            If closed, not reset, or the action has a wrong shape or is NaN.
+        """
+        actions = np.asarray(action, dtype=self.action_space.dtype)[np.newaxis]
+        observations, rewards, terminated, _, info = self._envs.step(actions)
+        non_finite = bool(info["non_finite"])
+        return observations[0].cpu().numpy(), float(rewards), bool(terminated), False, {"non_finite": non_finite}
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self._envs.close()

@@ -1,0 +1,406 @@
+"""Many environments at once, on torch tensors, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from diffenvs.envs.arguments import (
+    check_actions,
+    check_autoreset,
+    check_count,
+    check_device,
+    check_dtype,
+    check_reset_mask,
+)
+from diffenvs.envs.env_state import EnvState, is_valid
+from diffenvs.envs.rebase import Rebase
+from diffenvs.model import JointType
+from diffenvs.random import EnvRandom, seed_word
+from diffenvs.registration import make_task
+from diffenvs.simulator import Simulator
+from diffenvs.tasks.base import AbstractTask
+
+StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
+
+
+class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
+    """A Gymnasium vector environment of torch tensors whose steps can be differentiated.
+
+    Observations (N, obs), rewards (N,) and flags (N,) are fresh tensors on `device`. Actions are clipped to [-1, 1];
+    a clipped entry has no gradient. An environment whose new state is not finite, or exploded, ends alone.
+
+    ``info`` has the same keys in every step: ``non_finite`` (N,), the environments that ended like this, and under
+    SAME_STEP ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the terms of
+    its reward, (N,) each, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended.
+
+    Parameters
+    ----------
+    task
+        A task, or the id of a registered one.
+    num_envs
+        N.
+    device
+        Of the simulation and of all tensors.
+    dtype
+        "float32" or "float64".
+    autoreset_mode
+        "SameStep", "NextStep" or "Disabled", as in Gymnasium.
+    max_episode_steps
+        Steps after which an episode is truncated; None for never.
+    num_threads
+        Of the simulation on the CPU; None for all cores.
+    render_mode
+        None.
+    **task_fields
+        Fields of the task, if `task` is an id.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        If an argument is unknown or has a wrong value, or the device does not exist.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: AbstractTask | str,
+        num_envs: int = 1,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = 1000,
+        num_threads: int | None = None,
+        render_mode: str | None = None,
+        **task_fields: Any,
+    ) -> None:
+        self.task = make_task(task, task_fields)
+        self.num_envs = check_count("num_envs", num_envs)
+        self.device = check_device(device)
+        self.dtype = check_dtype(dtype)
+        self.autoreset_mode = check_autoreset(autoreset_mode)
+        self.max_episode_steps = max_episode_steps
+        if max_episode_steps is not None:
+            self.max_episode_steps = check_count("max_episode_steps", max_episode_steps)
+        if num_threads is not None:
+            check_count("num_threads", num_threads)
+        if render_mode is not None:
+            raise ValueError(f"`render_mode` must be None. Got {render_mode!r}.")
+        self.render_mode = None
+        self.model = self.task.model()
+        self.dt = self.model.dt
+        """Length of a control step [s]."""
+        self.metadata = {**type(self).metadata, "render_fps": round(1 / self.dt), "autoreset_mode": self.autoreset_mode}
+        self._make_spaces()
+        self._simulator: Simulator | None = Simulator(
+            self.model, self.num_envs, device=self.device, dtype=self.dtype, num_threads=num_threads
+        )
+        self._rebase = Rebase.of(self.model, dtype=self.dtype, device=self.device)
+        self._env_index = torch.arange(self.num_envs, device=self.device)
+        self._start_q = torch.tensor(self.task.start_q(), dtype=self.dtype, device=self.device)
+        self._now: EnvState | None = None
+        self._observation = torch.empty(0)
+
+    def _make_spaces(self) -> None:
+        dtype: Any = np.float64 if self.dtype is torch.float64 else np.float32
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (self.task.observation_size(),), dtype)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.model.nu,), dtype)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    # Episodes
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Begin new episodes.
+
+        Parameters
+        ----------
+        seed
+            Makes all that follows reproducible: what happens to an environment then depends on the seed, its index
+            and its actions only. Without a seed the random streams go on.
+        options
+            ``{"reset_mask": mask}`` with a bool array or tensor (N,) resets these environments only; the others keep
+            their episodes and their graph.
+
+        Returns
+        -------
+        tuple
+            Observations (N, obs) and an empty dictionary.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded, TypeError, ValueError
+            If closed; if a first reset has a mask; if the mask is not a bool array or tensor (N,) with a True.
+        """
+        self._open()
+        mask = check_reset_mask(options, self.num_envs, self.device)
+        if mask is not None and self._now is None and not bool(mask.all()):
+            raise ResetNeeded("the first reset must be of all environments, without a `reset_mask`.")
+        super().reset(seed=seed)
+        with torch.no_grad():
+            if seed is not None:
+                fresh = self._first(seed)
+            elif self._now is None:
+                fresh = self._first(self._entropy())
+            else:
+                fresh = self._begin(self._now.seed, self._now.episode + 1)
+        if mask is not None and self._now is not None:
+            fresh = self._now.where(mask, fresh)
+        return self._become(fresh), {}
+
+    def _entropy(self) -> int:
+        return int(self.np_random.integers(2**63))
+
+    def _first(self, seed: int) -> EnvState:
+        """Begin the first episodes of a seed."""
+        return self._begin(torch.full_like(self._env_index, seed_word(seed)), torch.zeros_like(self._env_index))
+
+    def _begin(self, seed: Tensor, episode: Tensor) -> EnvState:
+        """Begin the given episodes in all environments."""
+        n, zero = self.num_envs, {"dtype": self.dtype, "device": self.device}
+        if self.task.reset_noise:
+            q, qd = self.task.reset(EnvRandom(seed, self._env_index, episode, self.dtype), self._start_q)
+        else:
+            q, qd = self._start_q.expand(n, -1), torch.zeros(n, self.model.nv, **zero)
+        return EnvState(
+            q=q,
+            qd=qd,
+            origin=torch.zeros(n, 3, **zero),
+            action=torch.zeros(n, self.model.nu, **zero),
+            step_count=torch.zeros_like(episode),
+            episode=episode,
+            seed=seed,
+            needs_reset=torch.zeros_like(episode, dtype=torch.bool),
+        )
+
+    # Steps
+
+    def step(self, actions: Tensor | np.ndarray) -> StepResult:
+        """Advance all environments by a control step, without a graph; an open graph is cut.
+
+        Parameters
+        ----------
+        actions
+            (N, nu), a tensor of the environment's dtype and device or an array of floating numbers.
+
+        Returns
+        -------
+        tuple
+            Observations (N, obs), rewards (N,), terminated and truncated (N,) bool, and info.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded, TypeError, ValueError
+            If closed or not reset, or if `actions` has a wrong type, shape, dtype or device, or (on the CPU, where
+            looking costs nothing) is NaN; nothing has changed then. On CUDA, environments with NaN actions end as not
+            finite.
+        """
+        with torch.inference_mode(False), torch.no_grad():  # tensors born in inference mode can join no graph later
+            now, actions = self._ready(actions)
+            return self._advance(now.detach(), self._observation.detach(), actions.detach())
+
+    def step_grad(self, actions: Tensor) -> StepResult:
+        """Advance all environments by a control step within the graph; values are those of :meth:`step`.
+
+        Observations, rewards and ``final_obs`` carry gradients, to the actions of all steps since the last
+        :meth:`detach`, :meth:`step`, :meth:`set_state` or :meth:`reset`. No gradient crosses the end of an episode:
+        where one ended, the returned observation is a constant, while the reward and ``final_obs`` keep theirs.
+
+        Parameters
+        ----------
+        actions
+            (N, nu), a tensor of the environment's dtype and device.
+
+        Returns
+        -------
+        tuple
+            As :meth:`step`.
+
+        Raises
+        ------
+        RuntimeError
+            Under NEXT_STEP, whose ignored actions have no gradient, and in inference mode.
+        ClosedEnvironmentError, ResetNeeded, TypeError, ValueError
+            As :meth:`step`.
+        """
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            raise RuntimeError("step_grad needs autoreset_mode 'SameStep' or 'Disabled'. It is 'NextStep'.")
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("step_grad builds a graph, which inference mode does not allow.")
+        now, actions = self._ready(actions)
+        return self._advance(now, self._observation, actions)
+
+    def _ready(self, actions: Tensor | np.ndarray) -> tuple[EnvState, Tensor]:
+        """Check what a step needs; returns the state and the actions as a tensor."""
+        now = self._started()
+        actions = check_actions(actions, now.action, now.needs_reset)
+        if self.autoreset_mode is AutoresetMode.DISABLED and not now.q.is_cuda and bool(now.needs_reset.any()):
+            rows = now.needs_reset.nonzero().flatten().tolist()
+            raise ResetNeeded(f"environments {', '.join(map(str, rows))} are done; reset them with a `reset_mask`.")
+        return now, actions
+
+    def _advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> StepResult:
+        """Advance by one control step; the one path of :meth:`step` and :meth:`step_grad`."""
+        action = actions.clamp(-1.0, 1.0)
+        valid = None
+        if action.is_cuda:  # NaN actions were not looked for, which would wait for the device
+            valid = ~action.isnan().any(-1)
+            action = torch.where(valid.unsqueeze(-1), action, 0.0)
+        new, valid = self._simulate(now, action, valid)
+        next_observation = self.task.observation(new, action)
+        terms = self.task.reward_terms(observation, action, next_observation)
+        stacked = torch.stack(list(terms.values()))
+        reward, non_finite = stacked.sum(0), ~valid
+        terminated = non_finite
+        if self.task.early_termination:
+            terminated = terminated | self.task.terminated(next_observation)
+        truncated = torch.zeros_like(terminated)
+        if self.max_episode_steps is not None:
+            truncated = (new.step_count >= self.max_episode_steps) & ~terminated
+        done = terminated | truncated
+        info: dict[str, Any] = {"non_finite": non_finite}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            info |= {
+                "final_obs": next_observation.clone(),
+                "_final_obs": done,
+                "final_info": dict(zip(terms, stacked.detach().unbind(), strict=True)),
+                "_final_info": done.clone(),
+            }
+            new, next_observation = self._restart(done, new, next_observation)
+        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            new, next_observation = self._restart(now.needs_reset, new, next_observation)
+            running = ~now.needs_reset
+            reward = torch.where(running, reward, 0.0)
+            terminated, truncated, info["non_finite"] = terminated & running, truncated & running, non_finite & running
+            new = EnvState(**{**new.as_dict(), "needs_reset": done & running})
+        else:
+            new = EnvState(**{**new.as_dict(), "needs_reset": done})
+        self._now, self._observation = new, next_observation
+        return next_observation.clone(), reward, terminated.clone(), truncated, info
+
+    def _simulate(self, now: EnvState, action: Tensor, valid: Tensor | None) -> tuple[EnvState, Tensor]:
+        """Step the simulator; environments that become invalid stay where they were, without gradient."""
+        q, qd = self._open().step(now.q, now.qd, action)
+        valid = is_valid(q, qd) if valid is None else valid & is_valid(q, qd)
+        origin = now.origin
+        if q.is_cuda or not bool(valid.all()):
+            column = valid.unsqueeze(-1)
+            q, qd = torch.where(column, q, now.q.detach()), torch.where(column, qd, now.qd.detach())
+        if self._rebase is not None:
+            q, qd, origin = self._rebase(q, qd, origin)
+        new = {"q": q, "qd": qd, "origin": origin, "action": action, "step_count": now.step_count + 1}
+        return EnvState(**{**now.as_dict(), **new}), valid
+
+    def _restart(self, mask: Tensor, new: EnvState, observation: Tensor) -> tuple[EnvState, Tensor]:
+        """Begin the next episode in the environments of the mask; their state is then a constant."""
+        if not mask.is_cuda and not bool(mask.any()):
+            return new, observation
+        with torch.no_grad():
+            fresh = self._begin(new.seed, new.episode + 1)
+            fresh_observation = self.task.observation(fresh, fresh.action)
+        return new.where(mask, fresh), torch.where(mask.unsqueeze(-1), fresh_observation, observation)
+
+    # State
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The current ``q`` (N, nq), ``qd`` (N, nv), ``origin`` (N, 3) and so on, attached to an open graph."""
+        return {name: value.clone() for name, value in self._started().as_dict().items()}
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Copy all that an exact continuation needs, detached.
+
+        Returns
+        -------
+        dict of Tensor
+            ``q`` (N, nq), ``qd`` (N, nv), relative to ``origin`` (N, 3); the last clipped ``action`` (N, nu);
+            ``step_count``, ``episode``, ``seed`` (N,) int64; ``needs_reset`` (N,) bool.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded
+            If closed or not reset.
+        """
+        return {name: value.detach().clone() for name, value in self._started().as_dict().items()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Continue from a state.
+
+        Parameters
+        ----------
+        state
+            What :meth:`get_state` returned, or ``{"q": ..., "qd": ...}`` only, which makes origin, last action and
+            step count zero. Tensors that require grad become part of the graph.
+
+        Returns
+        -------
+        Tensor
+            Observations (N, obs).
+
+        Raises
+        ------
+        ClosedEnvironmentError, ValueError
+            If closed; if a name, shape, dtype or device is wrong, a number is not finite or exploded, or a quaternion
+            is not normalised.
+        """
+        self._open()
+        now = self._now
+        if now is None:
+            with torch.no_grad():
+                now = self._first(self._entropy())
+        quaternions = [
+            start + 3
+            for link, start in zip(self.model.links, self.model.q_start, strict=True)
+            if link.joint.type is JointType.FREE
+        ]
+        return self._become(now.replace(state, quaternions))
+
+    def detach(self) -> Tensor:
+        """Cut the graph here.
+
+        Returns
+        -------
+        Tensor
+            Observations (N, obs), detached.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded
+            If closed or not reset.
+        """
+        self._now, self._observation = self._started().detach(), self._observation.detach()
+        return self._observation.clone()
+
+    def _become(self, state: EnvState) -> Tensor:
+        """Make a state the current one; returns observations."""
+        observation = self.task.observation(state, state.action)
+        self._now, self._observation = state, observation
+        return observation.clone()
+
+    def _open(self) -> Simulator:
+        if self._simulator is None:
+            raise ClosedEnvironmentError("this environment is closed.")
+        return self._simulator
+
+    def _started(self) -> EnvState:
+        self._open()
+        if self._now is None:
+            raise ResetNeeded("call reset before anything else.")
+        return self._now
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the simulator and all tensors."""
+        self._simulator = None
+        self._now = None
+        self._observation = torch.empty(0)

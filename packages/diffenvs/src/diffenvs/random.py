@@ -1,0 +1,67 @@
+"""Random numbers that depend on a seed, an environment, an episode and a draw, and on nothing else.
+
+Each number is a hash of its counter, so an environment's stream is the same whatever the number of environments, and
+no generator state has to be stored. The hash is SplitMix64 in wrapping int64 arithmetic, the same on the CPU and CUDA.
+
+References: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    """Reinterpret the lowest 64 bits of an integer as a signed one."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_STEP = _signed(0x9E3779B97F4A7C15)
+_MIX_1 = _signed(0xBF58476D1CE4E5B9)
+_MIX_2 = _signed(0x94D049BB133111EB)
+
+
+def seed_word(seed: int) -> int:
+    """Signed 64-bit word of a seed of any size, to be stored in an int64 tensor."""
+    return _signed(seed)
+
+
+def splitmix64(counter: Tensor) -> Tensor:
+    """Hash int64 counters to int64 words of uniformly distributed bits, of the same shape."""
+    x = counter + _STEP
+    x = (x ^ _shift_right(x, 30)) * _MIX_1
+    x = (x ^ _shift_right(x, 27)) * _MIX_2
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Shift in zeros, whatever the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+class EnvRandom:
+    """Random numbers of many environments for one reset; every call draws further ones.
+
+    Parameters
+    ----------
+    seed, env, episode
+        Seed, index of the environment and number of its episode, (N,) int64 each.
+    dtype
+        Of the numbers. They are drawn with 53 bits and then rounded, so float32 and float64 environments of one seed
+        agree to rounding.
+    """
+
+    def __init__(self, seed: Tensor, env: Tensor, episode: Tensor, dtype: torch.dtype) -> None:
+        self._key = splitmix64(splitmix64(splitmix64(seed) + env) + episode)
+        self._dtype = dtype
+        self._drawn = 0
+
+    def uniform(self, size: int, low: float, high: float) -> Tensor:
+        """Draw numbers between `low` and `high`, (N, size)."""
+        draw = torch.arange(self._drawn, self._drawn + size, device=self._key.device)
+        self._drawn += size
+        word = splitmix64(self._key.unsqueeze(-1) + draw * _STEP)
+        unit = _shift_right(word, 11).double() * 2.0**-53
+        return (low + (high - low) * unit).to(self._dtype)

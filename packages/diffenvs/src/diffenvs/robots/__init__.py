@@ -1,0 +1,1 @@
+"""Robots as typed data with explicit numbers, one file each."""

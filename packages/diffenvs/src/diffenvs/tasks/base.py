@@ -1,0 +1,158 @@
+"""What every task says, and the checks of its fields."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from diffenvs.model import Model, Vector3
+from diffenvs.random import EnvRandom
+from diffenvs.state import State
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named part of an observation."""
+
+    name: str
+    size: int
+    unit: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbstractTask(abc.ABC):
+    """A task on a robot: observation, reward, termination and reset, as pure functions on batches of tensors.
+
+    Everything a task computes is differentiable torch code on tensors with one row an environment, without loops over
+    environments and without reading values back to the host. Its fields are its constants, and the keyword arguments of
+    ``gymnasium.make_vec``. A task is used by many environments at once and holds no state.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has a value of the wrong type, or a number that is not finite.
+    """
+
+    OBSERVATION: ClassVar[tuple[Entry, ...]]
+    """The parts of the observation in their order."""
+
+    action_cost: float
+    """Reward lost per squared norm of the action."""
+    observe_action: bool = True
+    """Whether the observation's entries for the last action hold it (they are zero otherwise)."""
+    early_termination: bool = True
+    """Whether an episode ends when :meth:`terminated` says so (a state that is not finite always ends it)."""
+    reset_noise: bool = True
+    """Whether episodes begin at random around the start pose (exactly there and at rest otherwise)."""
+
+    def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _checked(type(self).__name__, field.name, getattr(self, field.name), kinds[field.name])
+            object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def from_fields(cls, **fields: Any) -> Self:
+        """Make the task, refusing unknown fields by name.
+
+        Raises
+        ------
+        TypeError
+            If a field is unknown; the message lists the known ones.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = [f"'{name}'" for name in fields if name not in known]
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(known)}.")
+        return cls(**fields)
+
+    @classmethod
+    def observation_size(cls) -> int:
+        """Length of the observation of one environment."""
+        return sum(entry.size for entry in cls.OBSERVATION)
+
+    @classmethod
+    def entry(cls, observation: Tensor, name: str) -> Tensor:
+        """Part of observations (N, obs) by its name: (N,) if it has size one, (N, size) otherwise."""
+        start = 0
+        for entry in cls.OBSERVATION:
+            if entry.name == name:
+                return observation[:, start] if entry.size == 1 else observation[:, start : start + entry.size]
+            start += entry.size
+        raise ValueError(f"the observation of {cls.__name__} has no entry '{name}'.")
+
+    @abc.abstractmethod
+    def model(self) -> Model:
+        """Build the robot."""
+
+    @abc.abstractmethod
+    def start_q(self) -> tuple[float, ...]:
+        """Coordinates of the start pose, (nq,)."""
+
+    @abc.abstractmethod
+    def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw first states around the start pose.
+
+        Parameters
+        ----------
+        random
+            The only source of randomness.
+        start_q
+            :meth:`start_q` as a tensor on the device, (nq,).
+
+        Returns
+        -------
+        tuple of Tensor
+            Coordinates (N, nq) and velocities (N, nv).
+        """
+
+    @abc.abstractmethod
+    def observation(self, state: State, action: Tensor) -> Tensor:
+        """Observe a state and the clipped action that led to it (zero after a reset), (N, obs)."""
+
+    @abc.abstractmethod
+    def reward_terms(self, observation: Tensor, action: Tensor, next_observation: Tensor) -> dict[str, Tensor]:
+        """Named terms whose sum is the reward, (N,) each.
+
+        Parameters
+        ----------
+        observation, action
+            What the agent saw and the clipped action it took, (N, obs) and (N, nu).
+        next_observation
+            Of the state that this led to, before any reset, (N, obs).
+        """
+
+    @abc.abstractmethod
+    def terminated(self, next_observation: Tensor) -> Tensor:
+        """Whether the episode ends for good in this state, (N,) bool."""
+
+
+def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
+    """Return the value of a field as its kind, or raise."""
+    where = f"`{name}` of {task}"
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise TypeError(f"{where} must be True or False. Got {value!r}.")
+        return value
+    if kind is float:
+        return _number(where, value)
+    if kind == Vector3:
+        if not isinstance(value, (tuple, list)) or len(value) != 3:
+            raise TypeError(f"{where} must be three numbers. Got {value!r}.")
+        return tuple(_number(where, component) for component in value)
+    return value
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{where} must be a number. Got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{where} must be finite. Got {value!r}.")
+    return float(value)
