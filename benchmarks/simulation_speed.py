@@ -1,0 +1,152 @@
+"""Print how fast the environments run here: a table of control steps of one environment per second.
+
+Every figure is measured in a process of its own, through the public environment: observations, rewards and resets are
+included. "forward" is `step`; "with gradients" is a window of 32 `step_grad` and the backward pass of the summed
+rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions.
+"""
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import os
+import platform
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HORIZON = 32
+REPETITIONS = 7
+TASKS = {"diffenvs/Hopper-v0": 1024, "diffenvs/Ant-v0": 128}
+"""Number of environments in the paper's setting."""
+GRADIENT_MEMORY_ENVS = 1024
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Control steps of one environment per second."""
+
+    forward: float
+    with_gradients: float
+
+
+def make(task: str, num_envs: int, threads: int):
+    """Environment on the CPU, and the actions of a window."""
+    import gymnasium
+    import torch
+
+    import diffenvs
+
+    torch.set_num_threads(threads)
+    gymnasium.register_envs(diffenvs)
+    env = gymnasium.make_vec(task, num_envs=num_envs, num_threads=threads).unwrapped
+    env.reset(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    shape = (HORIZON, *env.action_space.shape)
+    return env, 2 * torch.rand(shape, generator=generator) - 1
+
+
+def run_window(env, actions):
+    """Gradient of the summed rewards of a window with respect to its actions."""
+    env.detach()
+    actions = actions.clone().requires_grad_()
+    total = sum(env.step_grad(action)[1].sum() for action in actions)
+    total.backward()
+    return actions.grad
+
+
+def measure_speed(task: str, num_envs: int, threads: int) -> Speed:
+    """Best of several windows of steps."""
+    env, actions = make(task, num_envs, threads)
+    run_window(env, actions)
+    best = {"forward": float("inf"), "with_gradients": float("inf")}
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        for action in actions:
+            env.step(action)
+        middle = time.perf_counter()
+        run_window(env, actions)
+        end = time.perf_counter()
+        best = {
+            "forward": min(best["forward"], middle - start),
+            "with_gradients": min(best["with_gradients"], end - middle),
+        }
+    steps = HORIZON * num_envs
+    return Speed(**{name: steps / seconds for name, seconds in best.items()})
+
+
+def measure_compilation(task: str, cache: str) -> float:
+    """Seconds from making an environment to the end of its first window, less those of a second window."""
+    os.environ["WARP_CACHE_PATH"] = cache
+    import warp as wp
+
+    wp.config.kernel_cache_dir = cache
+    start = time.perf_counter()
+    env, actions = make(task, 1, 1)
+    run_window(env, actions)
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    run_window(env, actions)
+    return first - (time.perf_counter() - start)
+
+
+def measure_memory(task: str, num_envs: int) -> float:
+    """Growth of the peak memory by an environment and a window with gradients [MiB]."""
+    env, actions = make(task, 1, 1)
+    run_window(env, actions)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    env, actions = make(task, num_envs, 1)
+    run_window(env, actions)
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 2**20
+
+
+def in_fresh_process(function, *arguments):
+    """Result of the function, called in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_silence) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _silence() -> None:
+    contextlib.redirect_stdout(io.StringIO()).__enter__()
+
+
+def processor() -> str:
+    """Name of this machine's processor."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    tasks = parser.parse_args().tasks
+    cores = os.cpu_count() or 1
+    print(f"{processor()}, {cores} cores, Python {platform.python_version()}, float32\n")
+    print("| task | N | cores | forward [1/s] | with gradients [1/s] |")
+    print("| --- | --- | --- | --- | --- |")
+    for task in tasks:
+        for threads in sorted({1, cores}):
+            speed = in_fresh_process(measure_speed, task, TASKS[task], threads)
+            print(f"| {task} | {TASKS[task]} | {threads} | {speed.forward:,.0f} | {speed.with_gradients:,.0f} |")
+    print("\n| task | first use [s] | later starts [s] | memory of a window, N = 1024, H = 32 [MiB] |")
+    print("| --- | --- | --- | --- |")
+    for task in tasks:
+        with tempfile.TemporaryDirectory() as cache:
+            cold = in_fresh_process(measure_compilation, task, cache)
+            cached = in_fresh_process(measure_compilation, task, cache)
+        memory = in_fresh_process(measure_memory, task, GRADIENT_MEMORY_ENVS)
+        print(f"| {task} | {cold:.1f} | {cached:.2f} | {memory:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Which module may import which: the layers of the two packages."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
+    for source in (ROOT / "packages/diffenvs/src", ROOT / "packages/rpo/src")
+    for path in sorted(source.rglob("*.py"))
+}
+
+# Modules that start with the first name must not import modules that start with one of the others.
+FORBIDDEN = {
+    "rpo": ["diffenvs", "warp"],
+    "diffenvs": ["rpo", "stable_baselines3"],
+    "diffenvs.model": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.spatial": ["diffenvs", "torch", "gymnasium"],
+    "diffenvs.kernels": ["torch", "gymnasium", "diffenvs.simulator", "diffenvs.envs", "diffenvs.tasks"],
+    "diffenvs.robots": ["torch", "warp", "gymnasium", "diffenvs.simulator"],
+    "diffenvs.tasks": ["warp", "gymnasium", "diffenvs.simulator", "diffenvs.kernels", "diffenvs.envs"],
+    "diffenvs.simulator": ["gymnasium", "diffenvs.envs", "diffenvs.tasks", "diffenvs.robots"],
+    "diffenvs.envs": ["warp", "diffenvs.kernels", "diffenvs.robots"],
+}
+STAGES = [name for name in SOURCES if name.startswith("diffenvs.kernels.") and not name.endswith("control_step")]
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def starts_with(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+@pytest.mark.parametrize("layer", FORBIDDEN)
+def test_layer_does_not_import_what_lies_above_or_beside_it(layer):
+    modules = [name for name in SOURCES if starts_with(name, layer)]
+    assert modules, f"no module {layer}"
+    broken = [
+        f"{name} imports {imported}"
+        for name in modules
+        for imported in sorted(imports(SOURCES[name]))
+        for prefix in FORBIDDEN[layer]
+        if starts_with(imported, prefix)
+    ]
+    assert not broken
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_of_the_physics_imports_no_other_stage(stage):
+    others = [name for name in imports(SOURCES[stage]) if starts_with(name, "diffenvs.kernels")]
+    assert not others
