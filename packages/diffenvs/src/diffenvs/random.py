@@ -21,11 +21,14 @@ def _signed(value: int) -> int:
 _STEP = _signed(0x9E3779B97F4A7C15)
 _MIX_1 = _signed(0xBF58476D1CE4E5B9)
 _MIX_2 = _signed(0x94D049BB133111EB)
+# Odd and without structure, so that no two pairs of small numbers (environment, episode) give the same sum.
+_ENV = _signed(0xD1342543DE82EF95)
+_EPISODE = _signed(0xAEF17502108EF2D9)
 
 
-def seed_word(seed: int) -> int:
-    """Signed 64-bit word of a seed of any size, to be stored in an int64 tensor."""
-    return _signed(seed)
+def seed_stream(seed: int) -> int:
+    """Hash a seed of any size to the signed 64-bit word that names its streams."""
+    return int(splitmix64(torch.tensor(_signed(seed))))
 
 
 def splitmix64(counter: Tensor) -> Tensor:
@@ -46,15 +49,20 @@ class EnvRandom:
 
     Parameters
     ----------
-    seed, env, episode
-        Seed, index of the environment and number of its episode, (N,) int64 each.
+    stream, env, episode
+        Hash of the seed by :func:`seed_stream`, index of the environment and number of its episode, (N,) int64 each.
     dtype
         Of the numbers. They are drawn with 53 bits and then rounded, so float32 and float64 environments of one seed
         agree to rounding.
+    step
+        Step of the episode, (N,) int64; without it, the numbers are those of the reset.
     """
 
-    def __init__(self, seed: Tensor, env: Tensor, episode: Tensor, dtype: torch.dtype) -> None:
-        self._key = splitmix64(splitmix64(splitmix64(seed) + env) + episode)
+    def __init__(
+        self, stream: Tensor, env: Tensor, episode: Tensor, dtype: torch.dtype, step: Tensor | None = None
+    ) -> None:
+        key = splitmix64(stream + env * _ENV + episode * _EPISODE)
+        self._key = (key if step is None else splitmix64(key + step)).unsqueeze(-1)
         self._dtype = dtype
         self._drawn = 0
 
@@ -62,6 +70,5 @@ class EnvRandom:
         """Draw numbers between `low` and `high`, (N, size)."""
         draw = torch.arange(self._drawn, self._drawn + size, device=self._key.device)
         self._drawn += size
-        word = splitmix64(self._key.unsqueeze(-1) + draw * _STEP)
-        unit = _shift_right(word, 11).double() * 2.0**-53
-        return (low + (high - low) * unit).to(self._dtype)
+        bits = _shift_right(splitmix64(self._key + draw * _STEP), 11)
+        return (bits.double() * ((high - low) * 2.0**-53) + low).to(self._dtype)

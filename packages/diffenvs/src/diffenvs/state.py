@@ -21,3 +21,5 @@ class State:
     """Velocities [rad/s or m/s], (N, nv)."""
     origin: Tensor
     """Where the origin of `q` and `qd` is in the world [m], (N, 3); it moves with a robot that travels."""
+    memory: Tensor
+    """What the task remembers besides, as its ``MEMORY`` lays out, (N, memory)."""

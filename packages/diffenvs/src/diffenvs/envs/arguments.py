@@ -33,9 +33,7 @@ def check_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If it is neither the CPU nor a CUDA device.
-    RuntimeError
-        If it is a CUDA device that this machine does not have.
+        If it is neither the CPU nor a CUDA device, or one that this machine does not have.
     """
     try:
         found = torch.device(device)
@@ -47,7 +45,7 @@ def check_device(device: str | torch.device) -> torch.device:
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (found.index or 0) >= count:
-        raise RuntimeError(f"`device` is {device!r}, and this machine has {count} usable CUDA devices.")
+        raise ValueError(f"`device` is {device!r}, and this machine has {count} usable CUDA devices.")
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
 
 

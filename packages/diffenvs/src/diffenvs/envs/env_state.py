@@ -27,8 +27,8 @@ class EnvState(State):
     """Steps of the episode so far, (N,) int64."""
     episode: Tensor
     """Episodes begun since the environment was seeded, less one, (N,) int64."""
-    seed: Tensor
-    """(N,) int64."""
+    stream: Tensor
+    """Hash of the seed, see :mod:`diffenvs.random`, (N,) int64."""
     needs_reset: Tensor
     """Whether the episode is over and not reset yet (NEXT_STEP and DISABLED only), (N,) bool."""
 
@@ -52,7 +52,7 @@ class EnvState(State):
         )
 
     def replace(self, given: Mapping[str, Tensor], quaternions: list[int]) -> EnvState:
-        """Take all tensors from a mapping, or ``q`` and ``qd`` only and zero for what else describes the motion.
+        """Take all tensors from a mapping, or ``q`` and ``qd`` only and zero for origin, action and step count.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class EnvState(State):
         """
         own = self.as_dict()
         if set(given) == {"q", "qd"}:
-            kept = {name: own[name] for name in ("seed", "episode")}
+            kept = {name: own[name] for name in ("stream", "episode", "memory")}
             zero = {name: torch.zeros_like(own[name]) for name in own if name not in kept}
             given = zero | kept | dict(given)
         if set(given) != set(own):
@@ -82,7 +82,8 @@ class EnvState(State):
 
 def is_valid(q: Tensor, qd: Tensor) -> Tensor:
     """Whether all numbers of an environment are finite and not exploded, (N,) bool."""
-    return (q.detach().abs() <= EXPLODED).all(-1) & (qd.detach().abs() <= EXPLODED).all(-1)
+    largest = torch.maximum(q.detach().abs().amax(-1), qd.detach().abs().amax(-1))
+    return largest <= EXPLODED  # false for NaN, which the maxima keep
 
 
 def _check_like(name: str, value: object, like: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium
@@ -22,10 +24,9 @@ from diffenvs.envs.arguments import (
     check_dtype,
     check_reset_mask,
 )
-from diffenvs.envs.env_state import EnvState, is_valid
-from diffenvs.envs.rebase import Rebase
+from diffenvs.envs.dynamics import Dynamics
+from diffenvs.envs.env_state import EnvState
 from diffenvs.model import JointType
-from diffenvs.random import EnvRandom, seed_word
 from diffenvs.registration import make_task
 from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
@@ -66,7 +67,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     Raises
     ------
-    TypeError, ValueError, RuntimeError
+    TypeError, ValueError
         If an argument is unknown or has a wrong value, or the device does not exist.
     """
 
@@ -103,12 +104,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """Length of a control step [s]."""
         self.metadata = {**type(self).metadata, "render_fps": round(1 / self.dt), "autoreset_mode": self.autoreset_mode}
         self._make_spaces()
-        self._simulator: Simulator | None = Simulator(
-            self.model, self.num_envs, device=self.device, dtype=self.dtype, num_threads=num_threads
-        )
-        self._rebase = Rebase.of(self.model, dtype=self.dtype, device=self.device)
-        self._env_index = torch.arange(self.num_envs, device=self.device)
-        self._start_q = torch.tensor(self.task.start_q(), dtype=self.dtype, device=self.device)
+        simulator = Simulator(self.model, self.num_envs, device=self.device, dtype=self.dtype, num_threads=num_threads)
+        self._dynamics: Dynamics | None = Dynamics(self.task, simulator)
         self._now: EnvState | None = None
         self._observation = torch.empty(0)
 
@@ -143,46 +140,25 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ClosedEnvironmentError, ResetNeeded, TypeError, ValueError
             If closed; if a first reset has a mask; if the mask is not a bool array or tensor (N,) with a True.
         """
-        self._open()
+        dynamics = self._open()
         mask = check_reset_mask(options, self.num_envs, self.device)
         if mask is not None and self._now is None and not bool(mask.all()):
             raise ResetNeeded("the first reset must be of all environments, without a `reset_mask`.")
         super().reset(seed=seed)
-        with torch.no_grad():
+        with _no_inference(), torch.no_grad():
             if seed is not None:
-                fresh = self._first(seed)
+                state = dynamics.first(seed)
             elif self._now is None:
-                fresh = self._first(self._entropy())
+                state = dynamics.first(self._entropy())
             else:
-                fresh = self._begin(self._now.seed, self._now.episode + 1)
-        if mask is not None and self._now is not None:
-            fresh = self._now.where(mask, fresh)
-        return self._become(fresh), {}
+                state = dynamics.begin(self._now.stream, self._now.episode + 1)
+        with _no_inference():
+            if mask is not None and self._now is not None:
+                state = self._now.where(mask, state)
+            return self._become(state), {}
 
     def _entropy(self) -> int:
         return int(self.np_random.integers(2**63))
-
-    def _first(self, seed: int) -> EnvState:
-        """Begin the first episodes of a seed."""
-        return self._begin(torch.full_like(self._env_index, seed_word(seed)), torch.zeros_like(self._env_index))
-
-    def _begin(self, seed: Tensor, episode: Tensor) -> EnvState:
-        """Begin the given episodes in all environments."""
-        n, zero = self.num_envs, {"dtype": self.dtype, "device": self.device}
-        if self.task.reset_noise:
-            q, qd = self.task.reset(EnvRandom(seed, self._env_index, episode, self.dtype), self._start_q)
-        else:
-            q, qd = self._start_q.expand(n, -1), torch.zeros(n, self.model.nv, **zero)
-        return EnvState(
-            q=q,
-            qd=qd,
-            origin=torch.zeros(n, 3, **zero),
-            action=torch.zeros(n, self.model.nu, **zero),
-            step_count=torch.zeros_like(episode),
-            episode=episode,
-            seed=seed,
-            needs_reset=torch.zeros_like(episode, dtype=torch.bool),
-        )
 
     # Steps
 
@@ -206,7 +182,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             looking costs nothing) is NaN; nothing has changed then. On CUDA, environments with NaN actions end as not
             finite.
         """
-        with torch.inference_mode(False), torch.no_grad():  # tensors born in inference mode can join no graph later
+        with _no_inference(), torch.no_grad():
             now, actions = self._ready(actions)
             return self._advance(now.detach(), self._observation.detach(), actions.detach())
 
@@ -251,64 +227,38 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         return now, actions
 
     def _advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> StepResult:
-        """Advance by one control step; the one path of :meth:`step` and :meth:`step_grad`."""
-        action = actions.clamp(-1.0, 1.0)
-        valid = None
-        if action.is_cuda:  # NaN actions were not looked for, which would wait for the device
-            valid = ~action.isnan().any(-1)
-            action = torch.where(valid.unsqueeze(-1), action, 0.0)
-        new, valid = self._simulate(now, action, valid)
-        next_observation = self.task.observation(new, action)
-        terms = self.task.reward_terms(observation, action, next_observation)
-        stacked = torch.stack(list(terms.values()))
-        reward, non_finite = stacked.sum(0), ~valid
-        terminated = non_finite
-        if self.task.early_termination:
-            terminated = terminated | self.task.terminated(next_observation)
-        truncated = torch.zeros_like(terminated)
-        if self.max_episode_steps is not None:
-            truncated = (new.step_count >= self.max_episode_steps) & ~terminated
-        done = terminated | truncated
-        info: dict[str, Any] = {"non_finite": non_finite}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            info |= {
-                "final_obs": next_observation.clone(),
-                "_final_obs": done,
-                "final_info": dict(zip(terms, stacked.detach().unbind(), strict=True)),
-                "_final_info": done.clone(),
-            }
-            new, next_observation = self._restart(done, new, next_observation)
-        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            new, next_observation = self._restart(now.needs_reset, new, next_observation)
-            running = ~now.needs_reset
-            reward = torch.where(running, reward, 0.0)
-            terminated, truncated, info["non_finite"] = terminated & running, truncated & running, non_finite & running
-            new = EnvState(**{**new.as_dict(), "needs_reset": done & running})
+        """Advance by one control step and reset; the one path of :meth:`step` and :meth:`step_grad`."""
+        made = self._open().advance(now, observation, actions)
+        reward, terminated, non_finite = made.reward_terms.sum(0), made.terminated, made.non_finite
+        if self.max_episode_steps is None:
+            truncated = torch.zeros_like(terminated)
         else:
-            new = EnvState(**{**new.as_dict(), "needs_reset": done})
-        self._now, self._observation = new, next_observation
-        return next_observation.clone(), reward, terminated.clone(), truncated, info
-
-    def _simulate(self, now: EnvState, action: Tensor, valid: Tensor | None) -> tuple[EnvState, Tensor]:
-        """Step the simulator; environments that become invalid stay where they were, without gradient."""
-        q, qd = self._open().step(now.q, now.qd, action)
-        valid = is_valid(q, qd) if valid is None else valid & is_valid(q, qd)
-        origin = now.origin
-        if q.is_cuda or not bool(valid.all()):
-            column = valid.unsqueeze(-1)
-            q, qd = torch.where(column, q, now.q.detach()), torch.where(column, qd, now.qd.detach())
-        if self._rebase is not None:
-            q, qd, origin = self._rebase(q, qd, origin)
-        new = {"q": q, "qd": qd, "origin": origin, "action": action, "step_count": now.step_count + 1}
-        return EnvState(**{**now.as_dict(), **new}), valid
+            truncated = (made.state.step_count >= self.max_episode_steps) & ~terminated
+        done = terminated | truncated
+        info: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            info["final_obs"], info["_final_obs"] = made.observation.clone(), done
+            terms = made.reward_terms.detach().unbind()
+            info["final_info"], info["_final_info"] = dict(zip(made.reward_names, terms, strict=True)), done.clone()
+            state, observation = self._restart(done, made.state, made.observation)
+        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            running = ~now.needs_reset
+            reward, done = torch.where(running, reward, 0.0), done & running
+            terminated, truncated, non_finite = terminated & running, truncated & running, non_finite & running
+            state, observation = self._restart(now.needs_reset, made.state, made.observation)
+            state = dataclasses.replace(state, needs_reset=done)
+        else:
+            state, observation = dataclasses.replace(made.state, needs_reset=done), made.observation
+        self._now, self._observation = state, observation
+        return observation.clone(), reward, terminated.clone(), truncated, info | {"non_finite": non_finite}
 
     def _restart(self, mask: Tensor, new: EnvState, observation: Tensor) -> tuple[EnvState, Tensor]:
         """Begin the next episode in the environments of the mask; their state is then a constant."""
         if not mask.is_cuda and not bool(mask.any()):
             return new, observation
         with torch.no_grad():
-            fresh = self._begin(new.seed, new.episode + 1)
-            fresh_observation = self.task.observation(fresh, fresh.action)
+            fresh = self._open().begin(new.stream, new.episode + 1)
+            fresh_observation = self._open().observe(fresh)
         return new.where(mask, fresh), torch.where(mask.unsqueeze(-1), fresh_observation, observation)
 
     # State
@@ -324,8 +274,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         Returns
         -------
         dict of Tensor
-            ``q`` (N, nq), ``qd`` (N, nv), relative to ``origin`` (N, 3); the last clipped ``action`` (N, nu);
-            ``step_count``, ``episode``, ``seed`` (N,) int64; ``needs_reset`` (N,) bool.
+            ``q`` (N, nq), ``qd`` (N, nv), relative to ``origin`` (N, 3); the task's ``memory`` (N, memory); the last
+            clipped ``action`` (N, nu); ``step_count``, ``episode`` and the random ``stream``, (N,) int64;
+            ``needs_reset`` (N,) bool.
 
         Raises
         ------
@@ -354,17 +305,17 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             If closed; if a name, shape, dtype or device is wrong, a number is not finite or exploded, or a quaternion
             is not normalised.
         """
-        self._open()
-        now = self._now
+        dynamics, now = self._open(), self._now
         if now is None:
-            with torch.no_grad():
-                now = self._first(self._entropy())
+            with _no_inference(), torch.no_grad():
+                now = dynamics.first(self._entropy())
         quaternions = [
             start + 3
             for link, start in zip(self.model.links, self.model.q_start, strict=True)
             if link.joint.type is JointType.FREE
         ]
-        return self._become(now.replace(state, quaternions))
+        with _no_inference():
+            return self._become(now.replace(state, quaternions))
 
     def detach(self) -> Tensor:
         """Cut the graph here.
@@ -384,14 +335,14 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     def _become(self, state: EnvState) -> Tensor:
         """Make a state the current one; returns observations."""
-        observation = self.task.observation(state, state.action)
+        observation = self._open().observe(state)
         self._now, self._observation = state, observation
         return observation.clone()
 
-    def _open(self) -> Simulator:
-        if self._simulator is None:
+    def _open(self) -> Dynamics:
+        if self._dynamics is None:
             raise ClosedEnvironmentError("this environment is closed.")
-        return self._simulator
+        return self._dynamics
 
     def _started(self) -> EnvState:
         self._open()
@@ -401,6 +352,14 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator and all tensors."""
-        self._simulator = None
+        self._dynamics = None
         self._now = None
         self._observation = torch.empty(0)
+
+
+@contextlib.contextmanager
+def _no_inference() -> Iterator[None]:
+    """Leave inference mode, whose tensors can join no graph later, and keep the grad mode."""
+    grad = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(grad):
+        yield

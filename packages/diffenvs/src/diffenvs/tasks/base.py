@@ -42,6 +42,8 @@ class AbstractTask(abc.ABC):
 
     OBSERVATION: ClassVar[tuple[Entry, ...]]
     """The parts of the observation in their order."""
+    MEMORY: ClassVar[tuple[Entry, ...]] = ()
+    """The parts of ``State.memory``, if the task remembers anything, such as a goal."""
 
     action_cost: float
     """Reward lost per squared norm of the action."""
@@ -79,6 +81,11 @@ class AbstractTask(abc.ABC):
         return sum(entry.size for entry in cls.OBSERVATION)
 
     @classmethod
+    def memory_size(cls) -> int:
+        """Length of the memory of one environment."""
+        return sum(entry.size for entry in cls.MEMORY)
+
+    @classmethod
     def entry(cls, observation: Tensor, name: str) -> Tensor:
         """Part of observations (N, obs) by its name: (N,) if it has size one, (N, size) otherwise."""
         start = 0
@@ -112,6 +119,14 @@ class AbstractTask(abc.ABC):
         tuple of Tensor
             Coordinates (N, nq) and velocities (N, nv).
         """
+
+    def first_memory(self, random: EnvRandom) -> Tensor:
+        """Draw the memory with which episodes begin, (N, memory); called if there is any, after :meth:`reset`."""
+        raise NotImplementedError(f"{type(self).__name__} has MEMORY and must define first_memory.")
+
+    def next_memory(self, random: EnvRandom, state: State, next_observation: Tensor) -> Tensor:
+        """Update the memory (N, memory) after a step has been rewarded; it shows in the observation returned."""
+        return state.memory
 
     @abc.abstractmethod
     def observation(self, state: State, action: Tensor) -> Tensor:

@@ -56,10 +56,9 @@ class Hopper(AbstractTask):
 
     def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
         """Draw states around the start pose."""
-        position = random.uniform(2, -self.position_noise, self.position_noise)
-        angles = random.uniform(4, -self.angle_noise, self.angle_noise)
-        q = start_q + torch.cat([position, angles], dim=-1)
-        return q, random.uniform(6, -self.velocity_noise, self.velocity_noise)
+        position, angles, velocity = random.uniform(12, -1.0, 1.0).split([2, 4, 6], dim=-1)
+        q = start_q + torch.cat([self.position_noise * position, self.angle_noise * angles], dim=-1)
+        return q, self.velocity_noise * velocity
 
     def observation(self, state: State, action: Tensor) -> Tensor:
         """Observe, (N, 11)."""

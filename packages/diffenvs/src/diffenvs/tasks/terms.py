@@ -114,13 +114,13 @@ def reset_free_root(
         Coordinates (N, nq) and velocities (N, nq - 1).
     """
     joints = start_q.shape[0] - 7
-    p = start_q[0:3] + random.uniform(3, -position, position)
-    half = 0.5 * random.uniform(1, -angle, angle)
-    axis = random.uniform(3, -0.5, 0.5)
-    axis = axis / torch.linalg.vector_norm(axis, dim=-1, keepdim=True).clamp(min=1e-9)
-    rotation = quaternion_product(start_q[3:7].expand(len(p), 4), torch.cat([axis * half.sin(), half.cos()], dim=-1))
-    joint_position = start_q[7:] + random.uniform(joints, -joint, joint)
-    return torch.cat([p, rotation, joint_position], dim=-1), random.uniform(6 + joints, -velocity, velocity)
+    drawn = random.uniform(13 + 2 * joints, -1.0, 1.0)
+    shift, turn, axis, bend, speed = drawn.split([3, 1, 3, joints, 6 + joints], dim=-1)
+    half = (0.5 * angle) * turn
+    axis = torch.nn.functional.normalize(axis, dim=-1)
+    turned = quaternion_product(start_q[3:7].expand(len(axis), 4), torch.cat([axis * half.sin(), half.cos()], dim=-1))
+    q = torch.cat([start_q[0:3] + position * shift, turned, start_q[7:] + joint * bend], dim=-1)
+    return q, velocity * speed
 
 
 def quaternion_product(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,129 @@
+"""A task on a simulator: how episodes begin and advance, as functions of the state."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffenvs.envs.env_state import EnvState, is_valid
+from diffenvs.envs.rebase import Rebase
+from diffenvs.random import EnvRandom, seed_stream
+from diffenvs.simulator import Simulator
+from diffenvs.tasks.base import AbstractTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """What one control step of all environments did, before any reset."""
+
+    state: EnvState
+    observation: Tensor
+    """(N, obs)"""
+    reward_terms: Tensor
+    """(terms, N)"""
+    reward_names: tuple[str, ...]
+    terminated: Tensor
+    """(N,) bool"""
+    non_finite: Tensor
+    """(N,) bool"""
+
+
+class Dynamics:
+    """Begins and advances the episodes of a task in a number of environments.
+
+    Parameters
+    ----------
+    task
+        The task.
+    simulator
+        Of the task's model.
+    """
+
+    def __init__(self, task: AbstractTask, simulator: Simulator) -> None:
+        self.task = task
+        self.simulator = simulator
+        self._kind = {"dtype": simulator.dtype, "device": simulator.device}
+        self._rebase = Rebase.of(simulator.model, **self._kind)
+        self._env = torch.arange(simulator.num_envs, device=simulator.device)
+        self._start_q = torch.tensor(task.start_q(), **self._kind)
+
+    def first(self, seed: int) -> EnvState:
+        """Begin the first episodes of a seed."""
+        return self.begin(torch.full_like(self._env, seed_stream(seed)), torch.zeros_like(self._env))
+
+    def begin(self, stream: Tensor, episode: Tensor) -> EnvState:
+        """Begin the given episodes (N,) of the given random streams (N,)."""
+        n, model, task = self.simulator.num_envs, self.simulator.model, self.task
+        random = EnvRandom(stream, self._env, episode, self.simulator.dtype)
+        if task.reset_noise:
+            q, qd = task.reset(random, self._start_q)
+        else:
+            q, qd = self._start_q.expand(n, -1), torch.zeros(n, model.nv, **self._kind)
+        return EnvState(
+            q=q,
+            qd=qd,
+            origin=torch.zeros(n, 3, **self._kind),
+            memory=task.first_memory(random) if task.MEMORY else torch.zeros(n, 0, **self._kind),
+            action=torch.zeros(n, model.nu, **self._kind),
+            step_count=torch.zeros_like(episode),
+            episode=episode,
+            stream=stream,
+            needs_reset=torch.zeros_like(episode, dtype=torch.bool),
+        )
+
+    def observe(self, state: EnvState) -> Tensor:
+        """Observation of a state, (N, obs)."""
+        return self.task.observation(state, state.action)
+
+    def advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> Transition:
+        """Advance all environments by one control step.
+
+        Parameters
+        ----------
+        now, observation
+            State and its observation (N, obs).
+        actions
+            Not clipped yet, (N, nu). Environments with NaN among them become not finite.
+        """
+        task, action = self.task, actions.clamp(-1.0, 1.0)
+        known = None
+        if action.is_cuda:  # on the CPU, NaN was refused before; here the question would wait for the device
+            known = ~action.isnan().any(-1)
+            action = torch.where(known.unsqueeze(-1), action, 0.0)
+        new, valid = self._simulate(now, action)
+        if known is not None:
+            valid = valid & known
+        next_observation = self.observe(new)
+        terms = task.reward_terms(observation, action, next_observation)
+        non_finite = ~valid
+        terminated = non_finite
+        if task.early_termination:
+            terminated = non_finite | task.terminated(next_observation)
+        if task.MEMORY:
+            random = EnvRandom(new.stream, self._env, new.episode, self.simulator.dtype, new.step_count)
+            new = dataclasses.replace(new, memory=task.next_memory(random, new, next_observation))
+            next_observation = self.observe(new)
+        return Transition(
+            state=new,
+            observation=next_observation,
+            reward_terms=torch.stack(list(terms.values())),
+            reward_names=tuple(terms),
+            terminated=terminated,
+            non_finite=non_finite,
+        )
+
+    def _simulate(self, now: EnvState, action: Tensor) -> tuple[EnvState, Tensor]:
+        """Step the simulator; environments that become invalid stay where they were, without gradient."""
+        q, qd = self.simulator.step(now.q, now.qd, action)
+        valid = is_valid(q, qd)
+        if q.is_cuda or not bool(valid.all()):
+            column = valid.unsqueeze(-1)
+            q, qd = torch.where(column, q, now.q.detach()), torch.where(column, qd, now.qd.detach())
+        origin = now.origin
+        if self._rebase is not None:
+            q, qd, origin = self._rebase(q, qd, origin)
+        step_count = now.step_count + 1
+        return dataclasses.replace(now, q=q, qd=qd, origin=origin, action=action, step_count=step_count), valid
