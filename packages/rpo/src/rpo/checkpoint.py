@@ -1,0 +1,122 @@
+"""Files of models and trainings: a zip of one JSON header and one safetensors table. Reading one executes nothing."""
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from gymnasium.spaces import Box
+from safetensors import SafetensorError
+from torch import Tensor
+
+FORMAT = "rpo-checkpoint"
+VERSION = 1
+HEADER_NAME = "header.json"
+TENSORS_NAME = "tensors.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A file is damaged, or holds something else than what was asked for."""
+
+
+def write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write header and tensors to a file that is there completely or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write; an existing one is replaced only by a complete one. Its folder is made.
+    header
+        What JSON can hold.
+    tensors
+        Tensors by name, of any device and type.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    payload = safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
+    text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=1)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr(HEADER_NAME, text)
+                archive.writestr(TENSORS_NAME, payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the header and the tensors (on the CPU) that `write` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If the file is truncated, damaged or of another program.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read(HEADER_NAME))
+            payload = archive.read(TENSORS_NAME)
+        tensors = safetensors.torch.load(payload)
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{path} is truncated or damaged: {error}.") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path} was not written by this package: {error.args[0]}.") from error
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} was not written by this package: its header is another's.")
+    if header.get("version") != VERSION:
+        raise CheckpointError(f"{path} has version {header.get('version')} of the format; this package reads {VERSION}.")
+    return header, tensors
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under names that start with `prefix/`."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix/`, under the rest of their names."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the moments and step counts of an optimiser as `index/name`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}/{name}": tensor for index, values in state.items() for name, tensor in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; the settings are those of the optimiser."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def space_to_json(space: Box) -> dict[str, Any]:
+    """Return a box as plain values."""
+    return {"low": space.low.tolist(), "high": space.high.tolist(), "dtype": str(space.dtype)}
+
+
+def space_from_json(values: Mapping[str, Any]) -> Box:
+    """Rebuild a box from `space_to_json`."""
+    dtype = np.dtype(values["dtype"])
+    low, high = np.array(values["low"], dtype), np.array(values["high"], dtype)
+    return Box(low, high, dtype=dtype.type)  # type: ignore[arg-type]  # Gymnasium's annotation lacks scalar types

@@ -1,0 +1,112 @@
+"""Settings that every first-order algorithm of this package shares, and the checks of their values."""
+
+import dataclasses
+import math
+from typing import Any, Literal, Self
+
+from rpo.presets import PRESETS
+
+
+def require(config: object, name: str, expectation: str, valid: bool) -> None:
+    """Raise ValueError that names class, field, expectation and what came, unless the value is valid."""
+    if not valid:
+        raise ValueError(
+            f"`{name}` of {type(config).__name__} must be {expectation}. Got {getattr(config, name, None)!r}."
+        )
+
+
+def require_integer(config: object, name: str, minimum: int) -> None:
+    """Raise ValueError unless the field is an integer of at least `minimum`."""
+    value = getattr(config, name)
+    valid = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    require(config, name, f"an integer >= {minimum}", valid)
+
+
+def require_number(config: object, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Raise ValueError unless the field is a number in [low, high], or in (low, high] with `above`."""
+    value = getattr(config, name)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    valid = number and value <= high and (value > low if above else value >= low)
+    require(config, name, f"a number in {'(' if above else '['}{low}, {high}]", valid)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig:
+    """Settings of the window, the networks, the optimisers and the critics."""
+
+    horizon: int = 32
+    """Control steps in a window, H."""
+    gamma: float = 0.99
+    """Discount per control step."""
+    td_lambda: float = 0.95
+    """Mixing factor of the critics' TD(lambda) targets."""
+    target_reduce: Literal["mean", "min"] = "mean"
+    """Which value of the ensemble the critics' targets bootstrap with (mean: RPO, appendix C.2)."""
+    hidden_sizes: tuple[int, ...] = (400, 200, 100)
+    """Widths of the hidden layers of the actor and of each critic."""
+    critic_count: int = 2
+    """Critics in the ensemble, C."""
+    critic_epochs: int = 32
+    """Passes of the critics over a window, L (SAPO's code; the paper of RPO gives no number)."""
+    critic_minibatches: int = 4
+    """Minibatches of one critic epoch."""
+    learning_rate: float = 5e-4
+    """Learning rate of the actor at the first window."""
+    critic_learning_rate: float = 5e-4
+    """Learning rate of the critics at the first window."""
+    learning_rate_decay: Literal["exponential", "linear"] = "exponential"
+    """Shape of the decay of both learning rates."""
+    learning_rate_end: float = 1e-5
+    """Learning rate of both once `decay_timesteps` are over (the paper gives no value)."""
+    decay_timesteps: int = 10_000_000
+    """Environment steps over which the learning rates decay: the task's budget, whatever one `learn` runs."""
+    betas: tuple[float, float] = (0.7, 0.95)
+    """Decay rates of AdamW's moments."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay (torch's default, which SAPO's code leaves as it is)."""
+    max_grad_norm: float = 0.5
+    """Norm to which the gradients of the actor, and of the critics, are clipped."""
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "critic_count", "critic_epochs", "critic_minibatches", "decay_timesteps"):
+            require_integer(self, name, minimum=1)
+        for name in ("gamma", "td_lambda"):
+            require_number(self, name, 0, 1)
+        for name in ("learning_rate", "critic_learning_rate", "learning_rate_end", "max_grad_norm"):
+            require_number(self, name, 0, above=True)
+        require_number(self, "weight_decay", 0)
+        require(self, "target_reduce", "'mean' or 'min'", self.target_reduce in ("mean", "min"))
+        shapes = ("exponential", "linear")
+        require(self, "learning_rate_decay", "'exponential' or 'linear'", self.learning_rate_decay in shapes)
+        sizes = self.hidden_sizes
+        require(self, "hidden_sizes", "one or more integers >= 1", bool(sizes) and all(size >= 1 for size in sizes))
+        valid_betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(self, "betas", "two numbers in [0, 1)", valid_betas)
+
+    @classmethod
+    def for_env(cls, env_id: str | None) -> Self:
+        """Return the paper's settings of a task it has, or the defaults for any other environment."""
+        preset = PRESETS.get(env_id or "")
+        if preset is None:
+            return cls()
+        own = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in dataclasses.asdict(preset).items() if name in own})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild the configuration that `to_dict` gave, after a trip through JSON or not.
+
+        Raises
+        ------
+        ValueError
+            If a name is no field of this configuration, or a value is not valid.
+        """
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}.")
+        # JSON has lists only; the dataclasses hold tuples.
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

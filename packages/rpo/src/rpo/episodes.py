@@ -1,0 +1,36 @@
+"""Returns and lengths of the episodes that a training finishes."""
+
+import time
+
+import numpy as np
+
+
+class EpisodeStatistics:
+    """Running return and length of each environment's episode, across windows.
+
+    Attributes
+    ----------
+    returns
+        Undiscounted reward since the episode began, (N,).
+    lengths
+        Control steps since the episode began, (N,).
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.returns = np.zeros(num_envs, dtype=np.float64)
+        self.lengths = np.zeros(num_envs, dtype=np.int64)
+
+    def update(self, rewards: np.ndarray, ended: np.ndarray) -> list[dict[str, float]]:
+        """Add a window, (horizon, N) each, and return its finished episodes as Stable-Baselines3 notes them."""
+        finished = []
+        for reward, done in zip(rewards, ended, strict=True):
+            self.returns += reward
+            self.lengths += 1
+            if done.any():
+                now = round(time.time(), 6)
+                finished += [
+                    {"r": float(self.returns[i]), "l": int(self.lengths[i]), "t": now} for i in np.flatnonzero(done)
+                ]
+                self.returns[done] = 0.0
+                self.lengths[done] = 0
+        return finished

@@ -1,0 +1,143 @@
+"""The losses of the actor and of the critics. Pure functions, one equation each.
+
+Source: "Reparameterization Proximal Policy Optimization" (Zhong, Wang, Li, Huang; arXiv 2508.06214), [RPO] below.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rpo.distributions import SquashedGaussian
+
+
+def scaled_entropy(entropy: Float[Tensor, "*batch"], act_dim: int) -> Float[Tensor, "*batch"]:
+    """Return the entropy bonus h = ((entropy + |target|) / 2) / |target| with target = -act_dim / 2.
+
+    It is 0 at the target and 1 when the entropy reaches |target| (SAPO's code, Xing et al. 2025).
+    """
+    target = act_dim / 2.0
+    return (entropy + target) / (2.0 * target)
+
+
+def action_gradients(
+    objective: Float[Tensor, ""], actions: Sequence[Float[Tensor, "world act"]]
+) -> Float[Tensor, "horizon world act"]:
+    """Return the total derivative of the window's objective to every action: G, the one backward pass of a window.
+
+    It includes how later actions respond through the policy. The graph is freed; no parameter gets a gradient.
+
+    Parameters
+    ----------
+    objective
+        The scalar of `returns.window_objective`.
+    actions
+        The action tensors given to the environment, one (world, act) a step.
+
+    References
+    ----------
+    [RPO] section 4.i and Figure 2.
+    """
+    return torch.stack([gradient.to(actions[0].dtype) for gradient in torch.autograd.grad(objective, list(actions))])
+
+
+def regenerated_action(
+    policy: SquashedGaussian, u: Float[Tensor, "*batch act"]
+) -> tuple[Float[Tensor, "*batch act"], Float[Tensor, "*batch act"]]:
+    """Return the stored action as a function of the current policy's parameters, and its noise.
+
+    Parameters
+    ----------
+    policy
+        The current policy at the stored observations.
+    u
+        The stored actions before the squashing, (..., act).
+
+    Returns
+    -------
+    tuple
+        Action with gradient to the policy, and the constant noise that makes the policy produce it, both (..., act).
+
+    Notes
+    -----
+    Eq. (12) of [RPO]: eps = (u - mu) / sigma, a = tanh(mu + sigma * eps). The value is the stored action whatever the
+    parameters are, only the derivative follows them.
+    """
+    noise = ((u - policy.mean) * (-policy.log_std).exp()).detach()
+    return torch.tanh(policy.presquash(noise)), noise
+
+
+@torch.no_grad()
+def importance_ratio(
+    policy: SquashedGaussian, behaviour: SquashedGaussian, u: Float[Tensor, "*batch act"]
+) -> Float[Tensor, "*batch"]:
+    """Return pi(a|s) / pi_old(a|s) as a constant, (...).
+
+    The tanh's Jacobian cancels: a ratio of Gaussians of u, joint over the action's dimensions, taken in log space.
+    """
+    return (policy.log_prob_presquash(u) - behaviour.log_prob_presquash(u)).exp()
+
+
+def inside_clip(ratio: Float[Tensor, "*batch"], clip_low: float, clip_high: float) -> Bool[Tensor, "*batch"]:
+    """Return which samples take part: 1 - clip_low <= ratio <= 1 + clip_high."""
+    return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high)
+
+
+def clipped_surrogate(
+    action: Float[Tensor, "*batch act"],
+    action_grad: Float[Tensor, "*batch act"],
+    ratio: Float[Tensor, "*batch"],
+    clip_low: float,
+    clip_high: float,
+) -> Float[Tensor, ""]:
+    """Return the surrogate whose gradient re-attaches the cached action gradients to the current policy.
+
+    Parameters
+    ----------
+    action
+        Actions from `regenerated_action`, (..., act).
+    action_grad
+        Cached derivative G of the window's objective to the actions, (..., act).
+    ratio
+        Importance ratio, a constant, (...).
+    clip_low, clip_high
+        Distance of the ratio from 1, below and above, beyond which a sample is left out.
+
+    Notes
+    -----
+    Eq. (13) of [RPO]: sum 1[1 - c_low <= rho <= 1 + c_high] rho <a, G>. At the first epoch, rho = 1, its gradient is the
+    reparameterised policy gradient of the window's objective. A sum: G already holds the mean's 1/(N H).
+    """
+    weight = torch.where(inside_clip(ratio, clip_low, clip_high), ratio, 0.0)
+    return (weight.unsqueeze(-1) * action_grad * action).sum()
+
+
+def kl_penalty(behaviour: SquashedGaussian, policy: SquashedGaussian) -> Float[Tensor, ""]:
+    """Return the mean divergence of the current policy from the one that acted, Eq. (9) of [RPO]: KL(old || new)."""
+    return behaviour.kl(policy).mean()
+
+
+def entropy_bonus(policy: SquashedGaussian, noise: Float[Tensor, "*batch act"]) -> Float[Tensor, ""]:
+    """Return the mean scaled entropy of the current policy, estimated with fresh noise, (..., act): Eq. (10) of [RPO].
+
+    Its gradient goes straight to the policy's parameters, undiscounted (appendix C.2).
+    """
+    return scaled_entropy(policy.entropy(noise), noise.shape[-1]).mean()
+
+
+def policy_objective(
+    surrogate: Float[Tensor, ""], kl: Float[Tensor, ""], entropy: Float[Tensor, ""], kl_coef: float, entropy_coef: float
+) -> Float[Tensor, ""]:
+    """Return what the policy epochs maximise, Eq. (11) of [RPO], with weight 1 on the surrogate (none is given)."""
+    return surrogate - kl_coef * kl + entropy_coef * entropy
+
+
+def value_loss(values: Float[Tensor, "critic batch"], targets: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """Return the critics' squared error, averaged over samples and critics: Eq. (14) of [RPO]."""
+    return (values - targets).square().mean()
+
+
+def explained_variance(values: Float[Tensor, "*batch"], targets: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Return the share of the targets' variance that the values explain: 1 perfect, 0 no better than a constant."""
+    return 1.0 - (targets - values).var(correction=0) / targets.var(correction=0).clamp_min(1e-12)

@@ -1,0 +1,87 @@
+"""Actor, critics and normaliser as one Stable-Baselines3 policy."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import Tensor
+
+from rpo.config import AlgorithmConfig
+from rpo.networks import Actor, CriticEnsemble
+from rpo.normalization import RunningMeanStd
+
+
+def make_generator(device: torch.device, seed: int | None) -> torch.Generator:
+    """Return a random generator of its own on a device; a random one without a seed."""
+    generator = torch.Generator(device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
+class FirstOrderPolicy(BasePolicy):
+    """Policy and value networks behind one normaliser of observations.
+
+    Parameters
+    ----------
+    observation_space, action_space
+        Spaces of one environment, boxes with one axis.
+    config
+        Gives the sizes of the networks.
+    seed
+        Seed of the networks' initialisation; None for a random one.
+
+    Attributes
+    ----------
+    generator
+        Source of the noise of `predict`; None for torch's global one.
+    """
+
+    def __init__(
+        self, observation_space: Box, action_space: Box, config: AlgorithmConfig, seed: int | None = None
+    ) -> None:
+        super().__init__(observation_space, action_space, squash_output=True)
+        obs_dim, self.act_dim = observation_space.shape[0], action_space.shape[0]
+        init = make_generator(torch.device("cpu"), seed)
+        self.generator: torch.Generator | None = None
+        self.normalizer = RunningMeanStd(obs_dim)
+        self.actor = Actor(obs_dim, self.act_dim, config.hidden_sizes, init)
+        self.critics = CriticEnsemble(obs_dim, config.hidden_sizes, config.critic_count, init)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the networks' parameters."""
+        return self.actor.mean.weight.dtype
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """Return raw observations of any float type and device, normalised for the networks."""
+        return self.normalizer(raw.to(self.device))
+
+    def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""
+        with torch.no_grad():
+            distribution = self.actor(self.normalize(raw))
+            if deterministic:
+                return distribution.mode()
+            noise = torch.randn(
+                distribution.mean.shape, generator=generator, device=self.device, dtype=self.dtype
+            )
+            return torch.tanh(distribution.presquash(noise))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        return self.act(observation, deterministic, self.generator)
+
+    def save(self, path: str) -> NoReturn:
+        """Refuse: Stable-Baselines3 would pickle the spaces."""
+        raise NotImplementedError("A policy is saved with its algorithm: use `model.save(path)`.")
+
+    @classmethod
+    def load(cls, path: str, device: Any = "auto") -> NoReturn:
+        """Refuse: Stable-Baselines3 would unpickle, and so execute, what the file holds."""
+        raise NotImplementedError("A policy is loaded with its algorithm: use `RPO.load(path)`.")

@@ -1,0 +1,130 @@
+"""The window: a short rollout with gradients. The only loop over time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rpo.distributions import SquashedGaussian
+from rpo.env import DifferentiableVectorEnv
+from rpo.objectives import scaled_entropy
+from rpo.policy import FirstOrderPolicy
+
+EXPLODED = 1e6
+"""Observations beyond this magnitude count as a termination without value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One window of H control steps of N environments, on the networks' device.
+
+    "Attached" tensors carry the graph of the window, through simulation and policy; the others are constants.
+    """
+
+    raw_observations: Float[Tensor, "horizon world obs"]
+    """What the environments showed before each step."""
+    observations: Float[Tensor, "horizon world obs"]
+    """The same normalised, as the policy saw it."""
+    presquash: Float[Tensor, "horizon world act"]
+    """Actions before the tanh, u."""
+    behaviour: SquashedGaussian
+    """The policy that acted, (horizon, world, act), constant."""
+    actions: tuple[Float[Tensor, "world act"], ...]
+    """Attached: actions in [-1, 1], one tensor per step."""
+    rewards: Float[Tensor, "horizon world"]
+    """Attached: rewards of the environment."""
+    entropies: Float[Tensor, "horizon world"]
+    """Attached: scaled entropy h of the policy at each observation."""
+    next_values: Float[Tensor, "critic horizon world"]
+    """Attached: value of the true next observation; 0 where the state is not finite."""
+    terminated: Bool[Tensor, "horizon world"]
+    """Episodes that ended in a state without future."""
+    truncated: Bool[Tensor, "horizon world"]
+    """Episodes that ended at the time limit."""
+    non_finite: Bool[Tensor, "horizon world"]
+    """Next states that were not finite, or exploded: terminated too."""
+    simulation_seconds: float
+    """Time spent in the environment's forward steps."""
+
+
+def collect(
+    env: DifferentiableVectorEnv,
+    policy: FirstOrderPolicy,
+    horizon: int,
+    generator: torch.Generator,
+    on_step: Callable[[], bool] = lambda: True,
+) -> Rollout | None:
+    """Roll the policy out for one window, attached to the graph from its first step to its last.
+
+    The graph is cut at the start; the episodes go on from where the last window left them.
+
+    Parameters
+    ----------
+    env
+        Environments, already reset.
+    policy
+        Actor, critics and frozen normaliser.
+    horizon
+        Control steps, H.
+    generator
+        Source of the policy's noise, on the policy's device.
+    on_step
+        Called after every step, inside the open graph; returning False gives the window up.
+
+    Returns
+    -------
+    Rollout or None
+        The window, or None if it was given up.
+    """
+    raw = env.detach()
+    env_dtype = raw.dtype
+    shape = (2, horizon, env.num_envs, policy.act_dim)
+    noise, entropy_noise = torch.randn(shape, generator=generator, device=policy.device, dtype=policy.dtype)
+    raws, observations, presquash, means, log_stds, actions, steps = [], [], [], [], [], [], []
+    seconds = 0.0
+    for t in range(horizon):
+        observation = policy.normalize(raw)
+        distribution = policy.actor(observation)
+        u = distribution.presquash(noise[t])
+        action = torch.tanh(u)
+        start = time.perf_counter()
+        next_raw, reward, terminated, truncated, info = env.step_grad(action.to(env.device, env_dtype))
+        seconds += time.perf_counter() - start
+        raws.append(raw.detach())
+        observations.append(observation.detach())
+        presquash.append(u.detach())
+        means.append(distribution.mean)
+        log_stds.append(distribution.log_std)
+        actions.append(action)
+        steps.append((reward, terminated, truncated, info["final_obs"], info["non_finite"]))
+        raw = next_raw
+        if not on_step():
+            env.detach()
+            return None
+    rewards, terminated, truncated, final_obs, non_finite = (
+        torch.stack(column).to(policy.device) for column in zip(*steps, strict=True)
+    )
+    bad = non_finite | ~(final_obs.detach().abs() <= EXPLODED).all(-1)  # NaN fails the comparison
+    distribution = SquashedGaussian(torch.stack(means), torch.stack(log_stds))
+    # The values of all next observations at once: those that end the window or an episode enter the objective, all of
+    # them the critics' targets. Observations of lost states are replaced before the network, so that their gradient is
+    # zero and not 0 * NaN.
+    next_observations = policy.normalize(torch.where(bad.unsqueeze(-1), 0.0, final_obs))
+    next_values = policy.critics(next_observations.flatten(0, 1)).unflatten(1, bad.shape)
+    return Rollout(
+        raw_observations=torch.stack(raws),
+        observations=torch.stack(observations),
+        presquash=torch.stack(presquash),
+        behaviour=distribution.detach(),
+        actions=tuple(actions),
+        rewards=torch.where(rewards.isfinite(), rewards, 0.0).to(policy.dtype),
+        entropies=scaled_entropy(distribution.entropy(entropy_noise), policy.act_dim),
+        next_values=torch.where(bad, 0.0, next_values),
+        terminated=terminated | bad,
+        truncated=truncated & ~terminated & ~bad,
+        non_finite=bad,
+        simulation_seconds=seconds,
+    )

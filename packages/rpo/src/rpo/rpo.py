@@ -1,0 +1,94 @@
+"""RPO: Reparameterization Proximal Policy Optimization.
+
+| | actor gradient from | samples used | entropy | critic target |
+|---|---|---|---|---|
+| rpo.py | stored action gradients of the window's return, re-attached to the current policy | several epochs, clipped ratio and KL | in the return, the target, and straight to the policy | TD(lambda), ensemble |
+"""  # noqa: E501  # a table
+
+import dataclasses
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from rpo import objectives, returns
+from rpo.algorithm import AbstractAlgorithm
+from rpo.config import AlgorithmConfig, require_integer, require_number
+from rpo.rollout import Rollout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RPOConfig(AlgorithmConfig):
+    """Settings of RPO; the defaults are those of the paper's Ant and Humanoid."""
+
+    policy_epochs: int = 5
+    """Passes of the actor over a window's cached action gradients, M (table 4; 2 in the ablation of table 2)."""
+    clip_low: float = 0.8
+    """Samples with a ratio below 1 - clip_low are left out (1 for none)."""
+    clip_high: float = 1.0
+    """Samples with a ratio above 1 + clip_high are left out (inf for none)."""
+    kl_coef: float = 0.5
+    """Weight of the divergence from the policy that acted (0 in the ablation of table 2)."""
+    entropy_coef: float = 0.5
+    """Weight of the entropy, in the return as in the policy's objective."""
+
+    def __post_init__(self) -> None:
+        AlgorithmConfig.__post_init__(self)
+        require_integer(self, "policy_epochs", minimum=1)
+        require_number(self, "clip_low", 0, 1)
+        for name in ("clip_high", "kl_coef", "entropy_coef"):
+            require_number(self, name, 0)
+
+
+@final
+class RPO(AbstractAlgorithm[RPOConfig]):
+    """Several policy epochs on the cached action gradients of one backward pass (Algorithm 1 of arXiv 2508.06214)."""
+
+    config_class: ClassVar = RPOConfig
+
+    def update(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Improve the policy, then the critics, on one window; see the base class."""
+        cfg = self.config
+        rewards = rollout.rewards + cfg.entropy_coef * rollout.entropies
+        next_values = rollout.next_values.mean(0)
+        ends = rollout.terminated, rollout.truncated
+        with self.timed("backward"):
+            objective = returns.window_objective(rewards, next_values, *ends, cfg.gamma)
+            action_grad = objectives.action_gradients(objective, rollout.actions)
+        finite = action_grad.isfinite().all(-1).all(0)  # an environment whose gradient is lost does not take part
+        action_grad = torch.where(finite.unsqueeze(-1), action_grad, 0.0)
+        with self.timed("actor"):
+            metrics = self._improve_policy(rollout, action_grad)
+        with self.timed("critic"):
+            metrics |= self.train_critics(rollout, rewards.detach())
+        action_grad_norm = action_grad.norm(dim=-1)
+        return metrics | {
+            "objective": objective,
+            "entropy_coef": torch.tensor(cfg.entropy_coef),
+            "lost_gradients": (~finite).sum(),
+            "action_grad_mean": action_grad_norm.mean(),
+            "action_grad_max": action_grad_norm.max(),
+            "action_grad_mean_by_step": action_grad_norm.mean(1),
+            "action_grad_max_by_step": action_grad_norm.amax(1),
+        }
+
+    def _improve_policy(self, rollout: Rollout, action_grad: Tensor) -> dict[str, Tensor]:
+        """Take the policy epochs, full batch; return statistics of every epoch, and of the last one under their names."""
+        cfg, old = self.config, rollout.behaviour
+        epochs = []
+        for _ in range(cfg.policy_epochs):
+            policy = self.policy.actor(rollout.observations)
+            action, _ = objectives.regenerated_action(policy, rollout.presquash)
+            ratio = objectives.importance_ratio(policy, old, rollout.presquash)
+            surrogate = objectives.clipped_surrogate(action, action_grad, ratio, cfg.clip_low, cfg.clip_high)
+            kl = objectives.kl_penalty(old, policy)
+            entropy = objectives.entropy_bonus(policy, self.noise_like(policy.mean))
+            loss = -objectives.policy_objective(surrogate, kl, entropy, cfg.kl_coef, cfg.entropy_coef)
+            norm = self.minimise(self.actor_optimizer, loss)
+            clipped = ~objectives.inside_clip(ratio, cfg.clip_low, cfg.clip_high)
+            epochs.append((ratio.mean(), ratio.min(), ratio.max(), clipped.to(ratio.dtype).mean(), norm))
+        names = ("ratio_mean", "ratio_min", "ratio_max", "clip_fraction", "actor_grad_norm")
+        by_epoch = dict(zip(names, zip(*epochs, strict=True), strict=True))
+        return {name: values[-1] for name, values in by_epoch.items()} | {
+            f"{name}_by_epoch": torch.stack(values) for name, values in by_epoch.items()
+        }
