@@ -23,11 +23,29 @@ def contact(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
     vec3, vec4, vec6 = types.vec3, types.vec4, types.vec6
-    force_at, point_velocity = types.force_at, types.point_velocity
+    transform = types.transform
+    force_at, point_velocity, transform_point = types.force_at, types.point_velocity, types.transform_point
 
     @wp.func
-    def ground_force(p_W: vec3, depth: real, V_WB: vec6, up: vec3, material: vec4) -> vec6:
-        """Spatial force of the ground on a link, at its point ``p_W`` that is at ``depth`` < 0."""
+    def point_depth(X_WB: transform, point: vec4, up: vec3) -> real:
+        """Signed distance to the ground of a contact point, a position in the link's frame and a radius."""
+        return wp.dot(transform_point(X_WB, vec3(point[0], point[1], point[2])), up) - point[3]
+
+    @wp.func
+    def touches_ground(poses: wp.array[transform], link: int, point: vec4, up: vec3) -> bool:
+        """Whether a contact point is below the ground."""
+        return point_depth(poses[link], point, up) < real(0.0)
+
+    @wp.func_grad(touches_ground)
+    def adj_touches_ground(poses: wp.array[transform], link: int, point: vec4, up: vec3, adj_ret: bool):
+        """Nothing: most points are in the air, and the adjoint need not visit their links."""
+        pass
+
+    @wp.func
+    def ground_force(X_WB: transform, V_WB: vec6, point: vec4, up: vec3, material: vec4) -> vec6:
+        """Spatial force of the ground on a link, at a contact point that touches it."""
+        depth = point_depth(X_WB, point, up)
+        p_W = transform_point(X_WB, vec3(point[0], point[1], point[2])) - up * point[3]
         velocity = point_velocity(V_WB, p_W)
         normal_speed = wp.dot(velocity, up)
         slip = velocity - up * normal_speed
@@ -37,4 +55,4 @@ def contact(real: Any) -> SimpleNamespace:
         friction = wp.normalize(slip) * wp.min(material[2] * slip_speed, material[3] * elastic)
         return force_at(up * normal_force - friction, p_W)
 
-    return SimpleNamespace(ground_force=ground_force)
+    return SimpleNamespace(touches_ground=touches_ground, ground_force=ground_force)

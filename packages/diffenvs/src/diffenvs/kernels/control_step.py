@@ -69,13 +69,14 @@ def control_step(real: Any) -> SimpleNamespace:
     types = algebra(real)
     vec3, vec4, vec6, vec8, vec10 = types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
     quat, transform = types.quat, types.transform
-    compose, cross_motion, transform_point = types.compose, types.cross_motion, types.transform_point
+    compose, cross_motion = types.compose, types.cross_motion
     inertia_apply, unit = types.inertia_apply, types.unit
     stage = kinematics(real)
     free_pose, free_velocity = stage.free_pose, stage.free_velocity
     joint_pose, motion_subspace = stage.joint_pose, stage.motion_subspace
     bias_force = inverse_dynamics(real).bias_force
-    ground_force = contact(real).ground_force
+    stage = contact(real)
+    touches_ground, ground_force = stage.touches_ground, stage.ground_force
     stage = joint_forces(real)
     passive_force, drive_force = stage.passive_force, stage.drive_force
     stage = mass_matrix(real)
@@ -255,12 +256,10 @@ def control_step(real: Any) -> SimpleNamespace:
             # Ground contact takes from the force that a link needs.
             for k in range(tree.points):
                 owner = tree_point[k]
-                sphere = point[k]
-                p_W = transform_point(pose_s[owner[0]], vec3(sphere[0], sphere[1], sphere[2]))
-                depth = wp.dot(p_W, up) - sphere[3]
-                if depth < zero:
-                    F_W = ground_force(p_W - up * sphere[3], depth, velocity_s[owner[0]], up, material_env[owner[1]])
-                    force_s[owner[0]] += -F_W
+                if touches_ground(pose_s, owner[0], point[k], up):
+                    force_s[owner[0]] += -ground_force(
+                        pose_s[owner[0]], velocity_s[owner[0]], point[k], up, material_env[owner[1]]
+                    )
 
             # Leaf to root: forces of subtrees; then the generalised forces left to accelerate the robot.
             for m in range(links):
