@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import check_for_correct_spaces, get_device, safe_mean
+from stable_baselines3.common.utils import check_for_correct_spaces, safe_mean
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -169,7 +169,7 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
         )
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed the generators of this model, and the environment at its next reset; torch's global one is not touched."""
+        """Seed the generators of this model, and the environment at its next reset; no global one."""
         streams = [None, None] if seed is None else np.random.SeedSequence(seed).generate_state(2).tolist()
         self._generator, self._predict_generator = (make_generator(self.device, stream) for stream in streams)
         if seed is not None:

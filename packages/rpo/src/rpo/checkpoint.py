@@ -80,7 +80,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by this package: its header is another's.")
     if header.get("version") != VERSION:
-        raise CheckpointError(f"{path} has version {header.get('version')} of the format; this package reads {VERSION}.")
+        raise CheckpointError(
+            f"{path} has version {header.get('version')} of the format; this package reads {VERSION}."
+        )
     return header, tensors
 
 

@@ -109,4 +109,5 @@ class AlgorithmConfig:
         if unknown:
             raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}.")
         # JSON has lists only; the dataclasses hold tuples.
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**fields)

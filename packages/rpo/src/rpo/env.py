@@ -1,6 +1,6 @@
 """What rpo demands of an environment, and how it makes one from what users pass.
 
-Any Gymnasium `VectorEnv` with torch tensors, `step_grad` and same-step autoreset will do; nothing here knows a simulator.
+Any Gymnasium `VectorEnv` with torch tensors, `step_grad` and same-step autoreset will do, whatever simulates it.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from torch import Tensor
@@ -41,7 +42,7 @@ class DifferentiableVectorEnv(Protocol):
     single_action_space: gymnasium.Space
     metadata: dict[str, Any]
     max_episode_steps: int
-    spec: gymnasium.envs.registration.EnvSpec | None
+    spec: EnvSpec | None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start new episodes and return their observations, (N, obs)."""
@@ -124,7 +125,7 @@ def import_namespace(env_id: str) -> None:
     """
     if ":" in env_id or env_id in gymnasium.registry:
         return
-    namespace, _, name = env_id.rpartition("/")
+    namespace, _, _ = env_id.rpartition("/")
     if namespace:
         try:
             importlib.import_module(namespace)

@@ -19,7 +19,9 @@ LOG_STD_MAX = 2.0
 
 def orthogonal_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with orthogonal weights (gain 1) and zero bias."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    with torch.device("meta"):  # torch's own initialisation would draw from the global generator
+        layer = nn.Linear(inputs, outputs)
+    layer.to_empty(device="cpu")
     nn.init.orthogonal_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

@@ -106,8 +106,8 @@ def clipped_surrogate(
 
     Notes
     -----
-    Eq. (13) of [RPO]: sum 1[1 - c_low <= rho <= 1 + c_high] rho <a, G>. At the first epoch, rho = 1, its gradient is the
-    reparameterised policy gradient of the window's objective. A sum: G already holds the mean's 1/(N H).
+    Eq. (13) of [RPO]: sum 1[1 - c_low <= rho <= 1 + c_high] rho <a, G>. At the first epoch, where rho = 1, its
+    gradient is the reparameterised policy gradient of the window's objective. A sum: G has the mean's 1/(N H) in it.
     """
     weight = torch.where(inside_clip(ratio, clip_low, clip_high), ratio, 0.0)
     return (weight.unsqueeze(-1) * action_grad * action).sum()

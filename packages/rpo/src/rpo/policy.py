@@ -2,7 +2,6 @@
 
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.policies import BasePolicy
@@ -68,9 +67,7 @@ class FirstOrderPolicy(BasePolicy):
             distribution = self.actor(self.normalize(raw))
             if deterministic:
                 return distribution.mode()
-            noise = torch.randn(
-                distribution.mean.shape, generator=generator, device=self.device, dtype=self.dtype
-            )
+            noise = torch.randn(distribution.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
             return torch.tanh(distribution.presquash(noise))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:

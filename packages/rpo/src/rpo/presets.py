@@ -14,7 +14,7 @@ class TaskPreset:
     num_envs: int
     """Parallel environments, N (table 5)."""
     decay_timesteps: int
-    """Environment steps of training: the budget of AHAC's configuration (Georgiev et al. 2024), which the paper follows."""
+    """Environment steps of training: the budget in AHAC's configuration, which the paper follows."""
     entropy_coef: float
     """Entropy coefficient (table 6)."""
     kl_coef: float

@@ -73,7 +73,7 @@ class RPO(AbstractAlgorithm[RPOConfig]):
         }
 
     def _improve_policy(self, rollout: Rollout, action_grad: Tensor) -> dict[str, Tensor]:
-        """Take the policy epochs, full batch; return statistics of every epoch, and of the last one under their names."""
+        """Take the policy epochs, full batch; return statistics of the last epoch, and of every one."""
         cfg, old = self.config, rollout.behaviour
         epochs = []
         for _ in range(cfg.policy_epochs):

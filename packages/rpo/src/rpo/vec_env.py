@@ -101,7 +101,9 @@ class TorchVecEnv(VecEnv):
         """Set the attribute of the vector environment, which all indices share."""
         setattr(self.env, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
         """Call a method of the vector environment once and return its result once per index."""
         return [getattr(self.env, method_name)(*method_args, **kwargs)] * self._count(indices)
 

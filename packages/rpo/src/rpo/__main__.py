@@ -1,0 +1,5 @@
+"""`python -m rpo`."""
+
+from rpo.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""A training run on disk: runs/<env>/<algorithm>/<time>/ with its settings, logs, checkpoints and results."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
+
+from rpo.plotting import read_progress
+from rpo.rpo import RPOConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """All that decides how a run goes."""
+
+    env: str
+    """Environment id; the package that its namespace names is imported."""
+    num_envs: int
+    """Parallel environments."""
+    env_args: dict[str, Any]
+    """Keywords of the environment."""
+    steps: int
+    """Environment steps to train for, over all resumptions."""
+    seed: int
+    """Seed of networks, noise, minibatches and environments."""
+    config: RPOConfig
+    """Settings of the algorithm."""
+
+    def write(self, path: Path) -> None:
+        """Write the settings as JSON."""
+        path.write_text(json.dumps({"algorithm": "RPO", **dataclasses.asdict(self)}, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote."""
+        values = json.loads(path.read_text())
+        if values.pop("algorithm", None) != "RPO":
+            raise ValueError(f"{path} does not describe a run of RPO.")
+        return cls(**{**values, "config": RPOConfig.from_dict(values["config"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run are."""
+
+    path: Path
+    """The run's folder."""
+
+    @classmethod
+    def create(cls, runs: Path, env_id: str, algorithm: str) -> "RunFolder":
+        """Make a new folder, named by the time.
+
+        Raises
+        ------
+        PermissionError
+            If it cannot be written, before any training.
+        """
+        parent = runs / env_id / algorithm
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for name in (stamp, *(f"{stamp}_{i}" for i in range(1, 100))):
+                if not (parent / name).exists():
+                    (parent / name / "checkpoints").mkdir(parents=True)
+                    return cls(parent / name)
+        except OSError as error:
+            raise PermissionError(f"The run folder {parent} cannot be written: {error.strerror or error}.") from error
+        raise FileExistsError(f"Too many runs were started at {stamp} in {parent}.")
+
+    @property
+    def settings(self) -> Path:
+        """The run's settings, JSON."""
+        return self.path / "config.json"
+
+    @property
+    def progress(self) -> Path:
+        """One row per window, CSV."""
+        return self.path / "progress.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The trained model."""
+        return self.path / "model.zip"
+
+    @property
+    def evaluation(self) -> Path:
+        """Returns of the trained model, JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def learning_curve(self) -> Path:
+        """Picture of the training's returns."""
+        return self.path / "learning_curve.png"
+
+    def make_logger(self, resumed_at: int = 0) -> Logger:
+        """Return a logger to CSV and, where it is installed, TensorBoard.
+
+        Parameters
+        ----------
+        resumed_at
+            Steps of the checkpoint that a resumed run starts from: rows up to it stay, later ones are written again.
+        """
+        rows = [row for row in self._rows() if int(row["time/total_timesteps"]) <= resumed_at]
+        table = CSVOutputFormat(str(self.progress))
+        for row in rows:
+            table.write(dict(row), {})
+        try:
+            return Logger(str(self.path), [table, TensorBoardOutputFormat(str(self.path / "tensorboard"))])
+        except (ImportError, AssertionError):  # Stable-Baselines3 asserts that tensorboard is there
+            return Logger(str(self.path), [table])
+
+    def _rows(self) -> list[dict[str, str]]:
+        return read_progress(self.progress) if self.progress.exists() else []
