@@ -75,7 +75,10 @@ class Simulator:
             for name, value in default_parameters(model).items()
         }
         """Parameters of the model by name, (1, count[, components]): see :func:`default_parameters`."""
-        self._packed = pack(self.parameters)
+        self._packed: dict[str, Tensor] = {}
+        self._packed_versions: list[tuple[int, int]] = []
+        self._packed_from: list[Tensor] = []
+        """The parameters that were packed, held so that their identity stays theirs."""
         self._structure = Structure.of(model)
         threads = num_threads or torch.get_num_threads()
         self._engine = Engine(self._structure, num_envs, self.device, dtype, min(threads, num_envs))
@@ -109,26 +112,38 @@ class Simulator:
         ValueError
             If a tensor has the wrong shape, dtype or device, or a parameter is unknown.
         """
-        self._check("q", q, self.model.nq)
-        self._check("qd", qd, self.model.nv)
-        self._check("action", action, self.model.nu)
-        packed = self._packed
-        if parameters is not None:
-            check_parameters(parameters, self.parameters, self.num_envs)
-            packed = pack({**self.parameters, **parameters})
-        return ControlStep.apply(self._engine, q, qd, action, *(packed[name] for name in ARRAYS))
+        packed = self._arguments(q, qd, action, parameters)
+        return ControlStep.apply(self._engine, q, qd, action, *packed)
 
-    def trace(self, q: Tensor, qd: Tensor, action: Tensor) -> Trace:
+    def trace(self, q: Tensor, qd: Tensor, action: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Trace:
         """Advance all environments by one control step and return what happened in each substep.
 
         Parameters and errors are those of :meth:`step`; nothing is differentiated.
         """
+        packed = self._arguments(q, qd, action, parameters)
+        engine = Engine(self._structure, self.num_envs, self.device, self.dtype, threads=1, lanes=self.num_envs)
+        engine.forward(q.detach(), qd.detach(), action.detach(), [value.detach() for value in packed])
+        return Trace.of(self._structure, engine.scratch[0].values)
+
+    def _arguments(
+        self, q: Tensor, qd: Tensor, action: Tensor, parameters: Mapping[str, Tensor] | None
+    ) -> list[Tensor]:
+        """Check the arguments of a step and pack its parameters."""
         self._check("q", q, self.model.nq)
         self._check("qd", qd, self.model.nv)
         self._check("action", action, self.model.nu)
-        engine = Engine(self._structure, self.num_envs, self.device, self.dtype, threads=1, lanes=self.num_envs)
-        engine.forward(q.detach(), qd.detach(), action.detach(), [self._packed[name] for name in ARRAYS])
-        return Trace.of(self._structure, engine.scratch[0].values)
+        if parameters is not None:
+            check_parameters(parameters, self.parameters, self.num_envs)
+        packed = pack({**self.parameters, **parameters}) if parameters is not None else self._own_packed()
+        return [packed[name] for name in ARRAYS]
+
+    def _own_packed(self) -> dict[str, Tensor]:
+        """Return the packed `parameters`, made anew if one of them was replaced or changed in place."""
+        versions = [(id(value), value._version) for value in self.parameters.values()]
+        if versions != self._packed_versions:
+            self._packed, self._packed_versions = pack(self.parameters), versions
+            self._packed_from = list(self.parameters.values())
+        return self._packed
 
     def _check(self, name: str, value: Tensor, width: int) -> None:
         expected = (self.num_envs, width)

@@ -27,7 +27,12 @@ def joint_forces(real: Any) -> SimpleNamespace:
 
     @wp.func
     def drive_force(action: real, gear: real) -> real:
-        """Force of an actuator; the action is clipped to [-1, 1], with zero derivative outside."""
-        return gear * wp.clamp(action, real(-1.0), real(1.0))
+        """Force of an actuator; the action is clipped to [-1, 1], with zero derivative outside, and NaN stays NaN."""
+        clipped = action
+        if action < real(-1.0):
+            clipped = real(-1.0)
+        if action > real(1.0):
+            clipped = real(1.0)
+        return gear * clipped
 
     return SimpleNamespace(passive_force=passive_force, drive_force=drive_force)
