@@ -1,0 +1,76 @@
+"""Simulators and models that the tests share, and the golden data."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffenvs.model import Joint, JointType, Link, Material, Model, Sphere
+from diffenvs.robots.ant import ant
+from diffenvs.robots.hopper import hopper
+from diffenvs.simulator import Simulator
+
+ROBOTS = {"hopper": hopper(), "ant": ant()}
+STANDING = {
+    "hopper": ROBOTS["hopper"].rest_q,
+    "ant": np.array([0, 0.75, 0, -(0.5**0.5), 0, 0, 0.5**0.5, 0, 1, 0, -1, 0, -1, 0, 1]),
+}
+"""Start pose of the task; the Ant's own z is the world's y."""
+DATA = Path(__file__).parent / "data"
+UNIT_INERTIA = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+MATERIAL = Material(stiffness=1e4, damping=2e3, tangential_damping=5e2, friction=0.5)
+
+
+@functools.cache
+def simulator(
+    model: Model, num_envs: int, dtype: torch.dtype = torch.float64, num_threads: int | None = 1, device: str = "cpu"
+) -> Simulator:
+    """Simulator of the model, one for all tests; its parameters must not be changed."""
+    return Simulator(model, num_envs, dtype=dtype, num_threads=num_threads, device=device)
+
+
+@functools.cache
+def golden(robot: str, precision: str = "_f64") -> dict[str, np.ndarray]:
+    """Reference data of the robot, of the build in float64 or ("") float32."""
+    with np.load(DATA / f"{robot}{precision}.npz") as data:
+        return dict(data)
+
+
+def tensor(values: object, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Tensor of anything NumPy reads."""
+    return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
+
+
+def repeated(values: dict[str, Tensor], num_envs: int) -> dict[str, Tensor]:
+    """Values (1, ...) for each environment."""
+    return {name: value.repeat(num_envs, *[1] * (value.ndim - 1)) for name, value in values.items()}
+
+
+def at_rest(model: Model, num_envs: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates with all joints at zero, zero velocities and zero actions."""
+    q = tensor(model.rest_q, dtype).repeat(num_envs, 1)
+    return q, q.new_zeros(num_envs, model.nv), q.new_zeros(num_envs, model.nu)
+
+
+def steps(simulator: Simulator, q: Tensor, qd: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """States after each of the actions (T, N, nu): (T, N, nq) and (T, N, nv)."""
+    states = []
+    for action in actions:
+        q, qd = simulator.step(q, qd, action)
+        states.append((q, qd))
+    return torch.stack([state[0] for state in states]), torch.stack([state[1] for state in states])
+
+
+def body(joint: Joint, *, mass: float = 1.0, name: str = "body", parent: str | None = None, **fields: object) -> Link:
+    """Link with a plain inertia."""
+    return Link(name=name, parent=parent, joint=joint, mass=mass, **{"inertia": UNIT_INERTIA, **fields})
+
+
+def ball(material: Material = MATERIAL, radius: float = 0.5, mass: float = 2.0, **options: object) -> Model:
+    """Free solid sphere."""
+    inertia = (*[0.4 * mass * radius**2] * 3, 0.0, 0.0, 0.0)
+    shapes = (Sphere(radius=radius, material=material),)
+    link = Link(name="ball", parent=None, joint=Joint(type=JointType.FREE), mass=mass, inertia=inertia, shapes=shapes)
+    return Model(name="ball", links=(link,), **options)
