@@ -27,8 +27,13 @@ _EPISODE = _signed(0xAEF17502108EF2D9)
 
 
 def seed_stream(seed: int) -> int:
-    """Hash a seed of any size to the signed 64-bit word that names its streams."""
-    return int(splitmix64(torch.tensor(_signed(seed))))
+    """Hash a seed, not negative and of any size, to the signed 64-bit word that names its streams."""
+    stream = 0
+    while True:
+        stream = int(splitmix64(torch.tensor(_signed(stream + seed))))
+        seed >>= 64
+        if not seed:
+            return stream
 
 
 def splitmix64(counter: Tensor) -> Tensor:

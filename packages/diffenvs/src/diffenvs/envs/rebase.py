@@ -93,13 +93,19 @@ def _travelling_slides(model: Model) -> list[tuple[int, np.ndarray]]:
         if joint.type is not JointType.SLIDE or model.parents[i] != i - 1:
             break
         rotation = rotation @ _matrix(joint.rotation)
-        axis = rotation @ np.array(joint.axis)
+        axis = _snapped(rotation @ np.array(joint.axis))
         bound = math.isfinite(joint.lower) or math.isfinite(joint.upper) or joint.stiffness > 0.0
         crossing = [axis @ other for _, other in found]
         if not np.allclose([axis @ np.array(model.up), *crossing], 0.0, atol=1e-9) or bound:
             break
         found.append((model.q_start[i], axis))
     return found
+
+
+def _snapped(axis: np.ndarray) -> np.ndarray:
+    """Make components exact that are -1, 0 or 1 but for rounding, so that whole shifts stay whole."""
+    whole = np.round(axis) + 0.0
+    return np.where(np.abs(axis - whole) < 1e-12, whole, axis)
 
 
 def _matrix(rotation: tuple[float, float, float, float]) -> np.ndarray:
