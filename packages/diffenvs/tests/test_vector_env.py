@@ -1,8 +1,10 @@
 """DiffVectorEnv: Gymnasium's contract, episodes, gradients and what it refuses."""
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import gymnasium
 import numpy as np
@@ -10,10 +12,14 @@ import pytest
 import torch
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import ArrayConversion, RecordEpisodeStatistics
 from simulators import DATA
 
 import diffenvs
+from diffenvs.envs import dynamics, rebase, vector
+from diffenvs.envs.arguments import drop_nan
 from diffenvs.envs.vector import DiffVectorEnv
+from diffenvs.tasks.base import Entry
 from diffenvs.tasks.hopper import Hopper
 from diffenvs.testing import check_vector_env
 
@@ -515,6 +521,144 @@ def test_use_before_reset_and_after_close_is_refused():
     for use in (env.reset, lambda: env.step(torch.zeros(3, 3)), env.get_state, lambda: env.set_state(state)):
         with pytest.raises(ClosedEnvironmentError, match="this environment is closed"):
             use()
+
+
+# What the CPU leaves out and a GPU does not
+
+
+def test_work_that_the_cpu_may_leave_out_changes_no_value_nor_gradient(monkeypatch):
+    runs = []
+    for leave_out in (True, False):
+        if not leave_out:
+            for module in (dynamics, rebase, vector):
+                monkeypatch.setattr(module, "known_empty", lambda mask: False)
+        env = make("diffenvs/Ant-v0", max_episode_steps=6)
+        env.reset(seed=0)
+        actions = random_actions(env, 9).requires_grad_()
+        results = [env.step_grad(action) for action in actions]
+        total = torch.stack([result[1] for result in results]).sum() + results[-1][0].sum()
+        runs.append(([result[:4] for result in results], torch.autograd.grad(total, actions)[0]))
+    for a, b in zip(runs[0][0], runs[1][0], strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert torch.equal(runs[0][1], runs[1][1])
+
+
+def test_actions_with_nan_are_dropped_and_named_without_touching_the_others():
+    actions = torch.tensor([[0.5, 1.0], [torch.nan, 0.5], [0.0, -1.0]], requires_grad=True)
+    dropped, wrong = drop_nan(actions)
+    assert wrong.tolist() == [False, True, False]
+    assert dropped.tolist() == [[0.5, 1.0], [0.0, 0.0], [0.0, -1.0]]
+    (grad,) = torch.autograd.grad(dropped.sum(), actions)
+    assert grad.tolist() == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+
+
+@needs_cuda
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_cuda_environments_keep_the_contract(mode):
+    for dtype in ("float32", "float64"):
+        env = make("diffenvs/Ant-v0", device="cuda", dtype=dtype, autoreset_mode=mode, max_episode_steps=15)
+        check_vector_env(env, steps=40)
+
+
+@needs_cuda
+def test_steps_on_cuda_never_wait_for_the_device():
+    env = make("diffenvs/Ant-v0", 64, device="cuda", max_episode_steps=5)
+    env.reset(seed=0)
+    action = torch.zeros(64, 8, device="cuda", requires_grad=True)
+    env.step(action)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(12):
+            env.step(action)
+            env.step_grad(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
+def test_actions_with_nan_end_their_environments_on_cuda():
+    env = make(device="cuda")
+    env.reset(seed=0)
+    actions = torch.zeros(3, 3, device="cuda")
+    actions[1, 0] = torch.nan
+    observation, reward, terminated, _, info = env.step(actions)
+    assert terminated.tolist() == info["non_finite"].tolist() == [False, True, False]
+    assert observation.isfinite().all()
+    assert reward.isfinite().all()
+
+
+@needs_cuda
+def test_resets_on_cuda_are_those_of_the_cpu():
+    here, there = make(dtype="float64"), make(dtype="float64", device="cuda")
+    torch.testing.assert_close(here.reset(seed=1)[0], there.reset(seed=1)[0].cpu(), rtol=0, atol=1e-15)
+
+
+# Users' own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chase(Hopper):
+    """A Hopper with a memory: a goal that is drawn anew in the middle of an episode, when it has been seen thrice."""
+
+    OBSERVATION = (*Hopper.OBSERVATION, Entry("goal", 1, "m", "drawn"))
+    MEMORY = (Entry("goal", 1, "m", "drawn"), Entry("seen", 1, "1", "steps"))
+
+    def first_memory(self, random):
+        return torch.cat([random.uniform(1, 1.0, 2.0), random.uniform(1, 0.0, 0.0)], dim=-1)
+
+    def next_memory(self, random, state, next_observation):
+        seen = state.memory[:, 1:] + 1.0
+        goal = torch.where(seen >= 3, random.uniform(1, 1.0, 2.0), state.memory[:, :1])
+        return torch.cat([goal, torch.where(seen >= 3, 0.0, seen)], dim=-1)
+
+    def observation(self, state, action):
+        return torch.cat([super().observation(state, action), state.memory[:, :1]], dim=-1)
+
+    def reward_terms(self, observation, action, next_observation):
+        return {"goal": self.entry(next_observation, "goal")}
+
+
+def test_a_task_with_a_memory_keeps_the_contract():
+    check_vector_env(DiffVectorEnv(Chase(), num_envs=4, dtype="float64", max_episode_steps=15), steps=40)
+
+
+def test_memory_is_rewarded_as_it_was_and_observed_as_it_becomes():
+    env = DiffVectorEnv(Chase(), num_envs=2)
+    observation, _ = env.reset(seed=0)
+    goals, rewards = [env.task.entry(observation, "goal")], []
+    for action in random_actions(env, 9):
+        observation, reward, *_ = env.step(action)
+        goals.append(env.task.entry(observation, "goal"))
+        rewards.append(reward)
+    changes = [not torch.equal(a, b) for a, b in itertools.pairwise(goals)]
+    assert changes == [False, False, True] * 3
+    assert all(torch.equal(reward, goal) for reward, goal in zip(rewards, goals, strict=False))
+
+
+def test_a_registered_task_is_made_by_gymnasium():
+    diffenvs.register_task("tests/Chase-v0", Chase, max_episode_steps=3)
+    try:
+        env = gymnasium.make_vec("tests/Chase-v0", num_envs=2, action_cost=0.2)
+        assert env.task == Chase(action_cost=0.2)
+        assert env.max_episode_steps == 3
+        assert gymnasium.make("tests/Chase-v0").observation_space.shape == (12,)
+    finally:
+        gymnasium.registry.pop("tests/Chase-v0")
+        diffenvs.TASKS.pop("tests/Chase-v0")
+
+
+def test_gymnasiums_array_conversion_and_statistics_work_on_top():
+    env = make(max_episode_steps=5, num_envs=2)
+    wrapped = RecordEpisodeStatistics(ArrayConversion(env, env_xp=torch, target_xp=np))
+    wrapped.reset(seed=0)
+    rewards = [wrapped.step(np.zeros((2, 3), dtype=np.float32))]
+    rewards += [wrapped.step(np.zeros((2, 3), dtype=np.float32)) for _ in range(4)]
+    info = rewards[-1][4]
+    np.testing.assert_allclose(info["episode"]["r"], np.sum([reward[1] for reward in rewards], axis=0), rtol=1e-6)
+    assert info["episode"]["l"].tolist() == [5, 5]
 
 
 def test_importing_the_package_loads_neither_torch_nor_warp():

@@ -9,6 +9,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from diffenvs.envs.masks import rows
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -90,10 +92,16 @@ def check_actions(actions: Any, like: Tensor, ignored: Tensor) -> Tensor:
         raise ValueError(f"{expected} on {like.device}. Got them on {actions.device}.")
     if actions.is_cuda or not bool(actions.isnan().any()):
         return actions
-    rows = (actions.isnan().any(-1) & ~ignored).nonzero().flatten().tolist()
-    if rows:
-        raise ValueError(f"actions must not be NaN. Those of environments {', '.join(map(str, rows))} are.")
-    return torch.where(actions.isnan(), 0.0, actions)
+    wrong = actions.isnan().any(-1) & ~ignored
+    if wrong.any():
+        raise ValueError(f"actions must not be NaN. Those of environments {rows(wrong)} are.")
+    return drop_nan(actions)[0]
+
+
+def drop_nan(actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the actions of environments with NaN by zero; returns the actions and these environments, (N,) bool."""
+    wrong = actions.isnan().any(-1)
+    return torch.where(wrong.unsqueeze(-1), 0.0, actions), wrong
 
 
 def check_reset_mask(options: dict[str, Any] | None, num_envs: int, device: torch.device) -> Tensor | None:

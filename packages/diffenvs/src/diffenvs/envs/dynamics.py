@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffenvs.envs.arguments import drop_nan
 from diffenvs.envs.env_state import EnvState, is_valid
+from diffenvs.envs.masks import known_empty
 from diffenvs.envs.rebase import Rebase
 from diffenvs.random import EnvRandom, seed_stream
 from diffenvs.simulator import Simulator
@@ -88,17 +90,14 @@ class Dynamics:
         actions
             Not clipped yet, (N, nu). Environments with NaN among them become not finite.
         """
-        task, action = self.task, actions.clamp(-1.0, 1.0)
-        known = None
-        if action.is_cuda:  # on the CPU, NaN was refused before; here the question would wait for the device
-            known = ~action.isnan().any(-1)
-            action = torch.where(known.unsqueeze(-1), action, 0.0)
-        new, valid = self._simulate(now, action)
-        if known is not None:
-            valid = valid & known
+        task, action, wrong = self.task, actions.clamp(-1.0, 1.0), None
+        if action.is_cuda:  # on the CPU, NaN was refused before; here asking would wait for the device
+            action, wrong = drop_nan(action)
+        new, non_finite = self._simulate(now, action)
+        if wrong is not None:
+            non_finite = non_finite | wrong
         next_observation = self.observe(new)
         terms = task.reward_terms(observation, action, next_observation)
-        non_finite = ~valid
         terminated = non_finite
         if task.early_termination:
             terminated = non_finite | task.terminated(next_observation)
@@ -118,12 +117,12 @@ class Dynamics:
     def _simulate(self, now: EnvState, action: Tensor) -> tuple[EnvState, Tensor]:
         """Step the simulator; environments that become invalid stay where they were, without gradient."""
         q, qd = self.simulator.step(now.q, now.qd, action)
-        valid = is_valid(q, qd)
-        if q.is_cuda or not bool(valid.all()):
-            column = valid.unsqueeze(-1)
-            q, qd = torch.where(column, q, now.q.detach()), torch.where(column, qd, now.qd.detach())
+        broken = ~is_valid(q, qd)
+        if not known_empty(broken):
+            column = broken.unsqueeze(-1)
+            q, qd = torch.where(column, now.q.detach(), q), torch.where(column, now.qd.detach(), qd)
         origin = now.origin
         if self._rebase is not None:
             q, qd, origin = self._rebase(q, qd, origin)
         step_count = now.step_count + 1
-        return dataclasses.replace(now, q=q, qd=qd, origin=origin, action=action, step_count=step_count), valid
+        return dataclasses.replace(now, q=q, qd=qd, origin=origin, action=action, step_count=step_count), broken

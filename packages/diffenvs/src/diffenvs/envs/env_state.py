@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffenvs.envs.masks import rows
 from diffenvs.state import State
 
 EXPLODED = 1e6
@@ -75,7 +76,7 @@ class EnvState(State):
             if wrong.any():
                 raise ValueError(
                     f"quaternions in q must have norm 1 to within {QUATERNION_TOLERANCE}. "
-                    f"Those of environments {_rows(wrong)} have not."
+                    f"Those of environments {rows(wrong)} have not."
                 )
         return EnvState(**{name: given[name].clone() for name in own})
 
@@ -98,10 +99,4 @@ def _check_like(name: str, value: object, like: Tensor) -> None:
         limit = EXPLODED if name in ("q", "qd") else float("inf")
         wrong = ~((value.detach().abs() <= limit).all(-1) & value.detach().isfinite().all(-1))
         if wrong.any():
-            raise ValueError(f"{name} of state must be finite and below {limit:g}. It is not in {_rows(wrong)}.")
-
-
-def _rows(mask: Tensor) -> str:
-    """List the first few environments of a mask."""
-    rows = mask.nonzero().flatten().tolist()
-    return ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+            raise ValueError(f"{name} of state must be finite and below {limit:g}. It is not in {rows(wrong)}.")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffenvs.envs.masks import known_empty
 from diffenvs.model import JointType, Model
 
 REBASE_DISTANCE = 8.0
@@ -72,7 +73,7 @@ class Rebase:
         start, stop = self.columns
         position = q[:, start:stop].detach() @ self.projector
         far = position.square().sum(-1, keepdim=True) > REBASE_DISTANCE**2
-        if not far.is_cuda and not bool(far.any()):  # on CUDA the question would wait for the device
+        if known_empty(far):
             return q, qd, origin
         steps = (position / REBASE_DISTANCE).round() @ self.projector
         shift = torch.where(far, steps * REBASE_DISTANCE, 0.0)

@@ -26,6 +26,7 @@ from diffenvs.envs.arguments import (
 )
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
+from diffenvs.envs.masks import known_empty, rows
 from diffenvs.model import JointType
 from diffenvs.registration import make_task
 from diffenvs.simulator import Simulator
@@ -221,9 +222,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """Check what a step needs; returns the state and the actions as a tensor."""
         now = self._started()
         actions = check_actions(actions, now.action, now.needs_reset)
-        if self.autoreset_mode is AutoresetMode.DISABLED and not now.q.is_cuda and bool(now.needs_reset.any()):
-            rows = now.needs_reset.nonzero().flatten().tolist()
-            raise ResetNeeded(f"environments {', '.join(map(str, rows))} are done; reset them with a `reset_mask`.")
+        disabled = self.autoreset_mode is AutoresetMode.DISABLED
+        if disabled and not now.q.is_cuda and not known_empty(now.needs_reset):
+            raise ResetNeeded(f"environments {rows(now.needs_reset)} are done; reset them with a `reset_mask`.")
         return now, actions
 
     def _advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> StepResult:
@@ -254,7 +255,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     def _restart(self, mask: Tensor, new: EnvState, observation: Tensor) -> tuple[EnvState, Tensor]:
         """Begin the next episode in the environments of the mask; their state is then a constant."""
-        if not mask.is_cuda and not bool(mask.any()):
+        if known_empty(mask):
             return new, observation
         with torch.no_grad():
             fresh = self._open().begin(new.stream, new.episode + 1)
