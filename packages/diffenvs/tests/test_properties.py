@@ -14,10 +14,10 @@ from torch import Tensor
 from diffenvs.model import Actuator, Box, Capsule, Joint, JointType, Link, Material, Model, Sphere
 from diffenvs.simulator import Simulator
 
-EXACT = 1e-9
-"""Relative, of float64 solutions; the mass matrices here have condition numbers up to about 1e5."""
-SINGLE = 2e-3
-"""Relative, of one control step in float32, for the same reason."""
+EXACT = 1e-11
+"""Relative; rounding of float64, times the condition number of the mass matrix."""
+SINGLE = 5e-5
+"""Relative, after one control step; rounding of float32, times the condition number."""
 ENVS = 6
 
 JOINTS = st.sampled_from([JointType.FIXED, JointType.SLIDE, JointType.HINGE, JointType.HINGE])

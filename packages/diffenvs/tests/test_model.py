@@ -1,0 +1,256 @@
+"""Models, parameters and arguments: what is taken, what is refused in which words, and that nothing is left broken."""
+
+import math
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+import torch
+from simulators import MATERIAL, ROBOTS, at_rest, ball, body, simulator, tensor
+
+from diffenvs.model import Actuator, Box, Capsule, Joint, JointType, Link, Material, Model, Sphere
+from diffenvs.parameters import default_parameters
+from diffenvs.simulator import Simulator
+
+NAN, INF = math.nan, math.inf
+HINGE = Joint(type=JointType.HINGE)
+FREE = Joint(type=JointType.FREE)
+
+
+def model(*links: Link, **options) -> Model:
+    return Model(name="test", links=links, **options)
+
+
+REFUSED = {
+    "negative stiffness": (
+        lambda: Material(stiffness=-1.0, damping=0.0, tangential_damping=0.0, friction=0.0),
+        "`stiffness` of Material must be finite and not negative. Got -1.0",
+    ),
+    "nan friction": (lambda: replace(MATERIAL, friction=NAN), "`friction` of Material must be finite"),
+    "radius": (lambda: Sphere(radius=0.0, material=MATERIAL), "`radius` of Sphere must be finite and positive"),
+    "position": (
+        lambda: Sphere(radius=1.0, position=(0.0, 0.0), material=MATERIAL),
+        "`position` of Sphere must be 3 finite numbers",
+    ),
+    "half length": (
+        lambda: Capsule(radius=1.0, half_length=-1.0, axis=(1, 0, 0), material=MATERIAL),
+        "`half_length` of Capsule must be finite and positive",
+    ),
+    "capsule axis": (
+        lambda: Capsule(radius=1.0, half_length=1.0, axis=(1, 1, 0), material=MATERIAL),
+        "`axis` of Capsule must have norm 1 to within 0.001. Got .* with norm 1.41421",
+    ),
+    "half extents": (
+        lambda: Box(half_extents=(1.0, 0.0, 1.0), material=MATERIAL),
+        "each of `half_extents` of Box must be finite and positive",
+    ),
+    "box rotation": (
+        lambda: Box(half_extents=(1, 1, 1), rotation=(0, 0, 0, 2), material=MATERIAL),
+        "`rotation` of Box must have norm 1",
+    ),
+    "joint type": (lambda: Joint(type=7), "7 is not a valid JointType"),
+    "joint axis": (lambda: Joint(type=JointType.HINGE, axis=(0, 0, 0)), "`axis` of Joint must have norm 1"),
+    "joint rotation": (
+        lambda: Joint(type=JointType.HINGE, rotation=(0, 0, 0, NAN)),
+        "`rotation` of Joint must be 4 finite numbers",
+    ),
+    "damping": (lambda: replace(HINGE, damping=-0.1), "`damping` of Joint must be finite and not negative. Got -0.1"),
+    "rest": (lambda: replace(HINGE, rest=INF), "`rest` of Joint must be finite. Got inf"),
+    "limits": (lambda: replace(HINGE, lower=1.0, upper=1.0), "`lower` of Joint must be below `upper`. Got 1.0 and 1.0"),
+    "nan limit": (lambda: replace(HINGE, lower=NAN), "`lower` of Joint must be below `upper`"),
+    "damped free joint": (lambda: replace(FREE, damping=1.0), "a free Joint has no stiffness, damping"),
+    "stiff fixed joint": (lambda: Joint(type=JointType.FIXED, armature=1.0), "a fixed Joint has no stiffness, damping"),
+    "mass": (lambda: body(HINGE, mass=-1.0), "`mass` of link 'body' must be finite and not negative"),
+    "indefinite inertia": (
+        lambda: body(HINGE, inertia=(1, 1, 1, 2, 0, 0)),
+        "`inertia` of link 'body' must be positive semidefinite. Its moments are",
+    ),
+    "massless inertia": (lambda: body(HINGE, mass=0.0), "`inertia` of link 'body' must be zero for a massless link"),
+    "no links": (lambda: model(), "`links` of Model must hold at least one link"),
+    "names": (lambda: model(body(HINGE), body(HINGE)), "link names must differ. 'body' occurs twice"),
+    "parent": (
+        lambda: model(body(HINGE, parent="arm"), body(HINGE, name="arm")),
+        "`parent` of link 'body' must name an earlier link. Got 'arm'",
+    ),
+    "free child": (
+        lambda: model(body(HINGE), body(FREE, name="child", parent="body")),
+        "link 'child' has a free joint, so its `parent` must be None",
+    ),
+    "unknown actuator": (
+        lambda: model(body(HINGE), actuators=(Actuator(link="arm", gear=1.0),)),
+        "model 'test' has no link 'arm'. It has body",
+    ),
+    "driven free joint": (
+        lambda: model(body(FREE), actuators=(Actuator(link="body", gear=1.0),)),
+        "actuator of 'body' needs a hinge or slide. It is FREE",
+    ),
+    "two actuators": (
+        lambda: model(body(HINGE), actuators=(Actuator(link="body", gear=1.0),) * 2),
+        "`actuators` of Model must drive different joints",
+    ),
+    "up": (lambda: model(body(HINGE), up=(0, 2, 0)), "`up` of Model must have norm 1"),
+    "gravity": (lambda: model(body(HINGE), gravity=(0, NAN, 0)), "`gravity` of Model must be 3 finite numbers"),
+    "dt": (lambda: model(body(HINGE), dt=0.0), "`dt` of Model must be finite and positive"),
+    "substeps": (lambda: model(body(HINGE), substeps=1.5), "`substeps` of Model must be a positive integer. Got 1.5"),
+    "interval": (
+        lambda: model(body(HINGE), substeps=16, mass_matrix_interval=3),
+        "`mass_matrix_interval` of Model must divide `substeps`. Got 3 and 16",
+    ),
+    "num_envs": (lambda: Simulator(ROBOTS["hopper"], 0), "num_envs must be a positive integer. Got 0"),
+    "dtype": (
+        lambda: Simulator(ROBOTS["hopper"], 1, dtype=torch.float16),
+        "dtype must be torch.float32 or torch.float64",
+    ),
+    "threads": (lambda: Simulator(ROBOTS["hopper"], 1, num_threads=0), "num_threads must be a positive integer. Got 0"),
+    "device": (
+        lambda: Simulator(ROBOTS["hopper"], 1, device="meta"),
+        "device must be a CPU or CUDA device. Got 'meta'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_nonsense_is_refused_with_words_that_help(case):
+    build, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_shape_of_another_type_is_refused():
+    with pytest.raises(TypeError, match=r"`shapes` of link 'body' must be Sphere, Capsule or Box. Got str"):
+        body(HINGE, shapes=("sphere",))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+def test_cuda_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match="device 'cuda' was asked for, but PyTorch finds no CUDA GPU here"):
+        Simulator(ROBOTS["hopper"], 1, device="cuda")
+
+
+def test_models_are_values():
+    assert ball() == ball()
+    assert hash(ball()) == hash(ball())
+    assert ball() != ball(substeps=8)
+    with pytest.raises(FrozenInstanceError):
+        ball().dt = 1.0
+
+
+def test_directions_are_normalised():
+    joint = Joint(type=JointType.HINGE, axis=(0.6, 0.8, 1e-4), rotation=(0.0, 0.0, 0.7071, 0.7071))
+    assert math.hypot(*joint.axis) == pytest.approx(1.0, abs=1e-15)
+    assert math.hypot(*joint.rotation) == pytest.approx(1.0, abs=1e-15)
+
+
+def test_indices_of_coordinates_and_velocities_follow_the_joints():
+    kinds = [JointType.FREE, JointType.FIXED, JointType.HINGE, JointType.SLIDE, JointType.FREE]
+    parents = [None, "0", "1", "2", None]
+    links = [body(Joint(type=k), name=str(i), parent=p) for i, (k, p) in enumerate(zip(kinds, parents, strict=True))]
+    tree = model(*links)
+    assert tree.parents == (-1, 0, 1, 2, -1)
+    assert tree.q_start == (0, 7, 7, 8, 9)
+    assert tree.v_start == (0, 6, 6, 7, 8)
+    assert (tree.nq, tree.nv, tree.nu) == (16, 14, 0)
+    assert tree.rest_q.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert tree.link_index("3") == 3
+
+
+def test_contact_points_are_the_ends_of_a_capsule_and_the_corners_of_a_box():
+    assert Sphere(radius=0.2, position=(1, 2, 3), material=MATERIAL).contact_points() == (((1, 2, 3), 0.2),)
+    capsule = Capsule(radius=0.1, half_length=0.5, axis=(0, 0.6, 0.8), position=(1, 0, 0), material=MATERIAL)
+    (first, r), (last, s) = capsule.contact_points()
+    assert (r, s) == (0.1, 0.1)
+    np.testing.assert_allclose([first, last], [[1, -0.3, -0.4], [1, 0.3, 0.4]])
+    # A quarter turn about z takes the extents (1, 2, 3) to (2, 1, 3).
+    box = Box(half_extents=(1, 2, 3), rotation=(0, 0, 0.5**0.5, 0.5**0.5), position=(10, 0, 0), material=MATERIAL)
+    corners = np.array([corner for corner, radius in box.contact_points() if radius == 0.0])
+    expected = {(10 + 2 * x, y, 3 * z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)}
+    assert {tuple(corner) for corner in corners.round(12)} == expected
+
+
+def test_default_parameters_are_the_numbers_of_the_model():
+    hopper = ROBOTS["hopper"]
+    values = default_parameters(hopper)
+    assert values["mass"].tolist() == [link.mass for link in hopper.links]
+    assert values["inertia"].shape == (6, 6)
+    assert values["upper"].tolist() == [INF, INF, INF, 0.0, 0.0, 0.785398]
+    assert values["friction"].tolist() == [0.9] * 4
+    assert values["gear"].tolist() == [200.0] * 3
+    assert values["gravity"].tolist() == [0.0, -9.81, 0.0]
+
+
+ARGUMENTS = {
+    "q shape": (
+        {"q": torch.zeros(2, 5)},
+        r"q must be \(2, 6\) torch.float32 on cpu. Got \(2, 5\)",
+    ),
+    "qd rows": ({"qd": torch.zeros(3, 6)}, r"qd must be \(2, 6\)"),
+    "action shape": ({"action": torch.zeros(2, 4)}, r"action must be \(2, 3\) torch.float32 on cpu. Got \(2, 4\)"),
+    "action dtype": ({"action": torch.zeros(2, 3).double()}, r"Got \(2, 3\) torch.float64 on cpu"),
+    "q device": ({"q": torch.zeros(2, 6, device="meta")}, r"Got \(2, 6\) torch.float32 on meta"),
+    "unknown parameter": (
+        {"parameters": {"weight": torch.zeros(1, 6)}},
+        "no parameter 'weight'. There are mass",
+    ),
+    "parameter shape": (
+        {"parameters": {"mass": torch.ones(3, 6)}},
+        r"parameter 'mass' must be \(2, 6\) or \(1, 6\) torch.float32 on cpu. Got \(3, 6\)",
+    ),
+    "parameter dtype": (
+        {"parameters": {"gravity": torch.ones(1, 3).double()}},
+        "'gravity' must be .*float64",
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["step", "trace"])
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_wrong_arguments_are_refused_and_leave_the_simulator_usable(method, case):
+    wrong, message = ARGUMENTS[case]
+    sim = simulator(ROBOTS["hopper"], 2, torch.float32)
+    right = dict(zip(("q", "qd", "action"), at_rest(sim.model, 2, torch.float32), strict=True))
+    expected = sim.step(**right)
+    with pytest.raises(ValueError, match=message):
+        getattr(sim, method)(**{**right, **wrong})
+    for before, after in zip(expected, sim.step(**right), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_array_of_numpy_is_refused_as_a_state():
+    _, qd, action = at_rest(ROBOTS["hopper"], 2)
+    with pytest.raises(TypeError, match=r"q must be a torch.Tensor. Got ndarray"):
+        simulator(ROBOTS["hopper"], 2).step(np.zeros((2, 6)), qd, action)
+
+
+def test_tensors_need_not_be_contiguous():
+    hopper = ROBOTS["hopper"]
+    state = [value + 0.1 * torch.arange(value.shape[1]) for value in at_rest(hopper, 3)]
+    strided = [torch.stack([value, -value], dim=-1)[..., 0] for value in state]
+    for ours, theirs in zip(simulator(hopper, 3).step(*strided), simulator(hopper, 3).step(*state), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("mass", 2.0), ("gear", 0.5), ("gravity", 0.3), ("friction", 0.1)])
+def test_parameter_acts_as_the_number_of_the_model_does(name, factor):
+    # Twice the mass by parameter in one environment equals twice the mass in the model.
+    start = ball(gravity=(3.0, -9.81, 0.0))
+    if name == "gear":
+        start = model(body(HINGE), actuators=(Actuator(link="body", gear=3.0),))
+    changed = {
+        "mass": lambda: replace(start, links=(replace(start.links[0], mass=factor * start.links[0].mass),)),
+        "gear": lambda: replace(start, actuators=(Actuator(link="body", gear=factor * 3.0),)),
+        "gravity": lambda: replace(start, gravity=tuple(factor * g for g in start.gravity)),
+        "friction": lambda: replace(start, links=(replace(start.links[0], shapes=(slippery(factor),)),)),
+    }[name]()
+    q, qd, action = at_rest(start, 2)
+    if start.nq == 7:
+        q[:, 1], qd[:, 3] = 0.49, 1.0
+    parameters = {name: simulator(start, 2).parameters[name] * tensor([[1.0], [factor]])}
+    result = simulator(start, 2).step(q, qd, action + 0.5, parameters)
+    for row, reference in enumerate((start, changed)):
+        expected = simulator(reference, 2).step(q, qd, action + 0.5)
+        for ours, theirs in zip(result, expected, strict=True):
+            assert torch.equal(ours[row], theirs[row])
+
+
+def slippery(factor: float) -> Sphere:
+    return Sphere(radius=0.5, material=replace(MATERIAL, friction=factor * MATERIAL.friction))
