@@ -370,7 +370,8 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
         check_for_correct_spaces(adapter, self.observation_space, self.action_space)
         if force_reset or self.env is None or adapter.num_envs != self.n_envs:
             self._last_obs = None
-        self.env, self.n_envs, self.env_id = adapter, adapter.num_envs, env_id_of(adapter.env)
+        self.env = adapter  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.n_envs, self.env_id = adapter.num_envs, env_id_of(adapter.env)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "actor_optimizer", "critic_optimizer"], []

@@ -1,0 +1,175 @@
+import json
+import pickle
+import zipfile
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from rpo import RPO, CheckpointError, RPOConfig, checkpoint
+from rpo.algorithm import AbstractAlgorithm
+
+CONFIG = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=2, clip_high=float("inf"))
+OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def trained(lq):
+    return RPO(lq(4), CONFIG, seed=0).learn(64, log_interval=None)
+
+
+@pytest.fixture
+def saved(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    return tmp_path / "model.zip"
+
+
+def test_loaded_model_predicts_the_same(trained, saved):
+    loaded = RPO.load(saved)
+    expected, _ = trained.predict(OBSERVATIONS, deterministic=True)
+    assert np.array_equal(loaded.predict(OBSERVATIONS, deterministic=True)[0], expected)
+    assert np.array_equal(loaded.predict(OBSERVATIONS[0], deterministic=True)[0], expected[0])
+    assert loaded.config == CONFIG
+    assert loaded.num_timesteps == 64
+
+
+def test_loaded_model_learns_in_any_number_of_environments_once_it_has_some(saved, lq):
+    model = RPO.load(saved)
+    with pytest.raises(ValueError, match="RPO has no environment to learn in: call `set_env` first"):
+        model.learn(32)
+    model.set_env(lq(2))
+    assert model.learn(32, log_interval=None, reset_num_timesteps=False).num_timesteps == 96
+
+
+def test_optimisers_are_saved(trained, saved, lq):
+    loaded = RPO.load(saved, lq(4))
+    for name in ("actor_optimizer", "critic_optimizer"):
+        expected, actual = (getattr(model, name).state_dict()["state"] for model in (trained, loaded))
+        assert expected.keys() == actual.keys()
+        assert all(torch.equal(expected[i][k], actual[i][k]) for i in expected for k in expected[i])
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_resumed_training_ends_bit_identical_to_one_never_interrupted(lq, tmp_path, windows):
+    whole = RPO(lq(4, max_episode_steps=6), CONFIG, seed=3).learn(16 * 5, log_interval=None)
+    part = RPO(lq(4, max_episode_steps=6), CONFIG, seed=3).learn(16 * windows, log_interval=None)
+    part.save_training(tmp_path / "training.zip")
+    resumed = RPO.load_training(tmp_path / "training.zip", lq(4, max_episode_steps=6))
+    resumed.learn(16 * (5 - windows), log_interval=None, reset_num_timesteps=False)
+    expected, actual = whole._tensors(), resumed._tensors()
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    assert [e["r"] for e in whole.ep_info_buffer] == [e["r"] for e in resumed.ep_info_buffer]
+    states = whole.env.env.get_state(), resumed.env.env.get_state()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_file_holds_only_json_and_safetensors(saved):
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.namelist() == ["header.json", "tensors.safetensors"]
+        header = json.loads(archive.read("header.json"))
+    assert header["algorithm"] == "RPO"
+    assert header["config"]["kl_coef"] == 0.5
+
+
+def test_pickled_code_in_a_file_is_not_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", pickle.dumps(Bomb()))
+        archive.writestr("policy.pth", pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match="was not written by this package"):
+        RPO.load(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
+def test_truncated_file_is_refused(saved, keep):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(CheckpointError, match="is truncated or damaged"):
+        RPO.load(saved)
+
+
+def test_damaged_file_is_refused(saved):
+    content = bytearray(saved.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    saved.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        RPO.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "its header is another's"),
+        ({"version": 99}, "has version 99 of the format"),
+        ({"algorithm": "SAPO"}, "holds a model of SAPO, not of RPO"),
+        ({"config": {"horizont": 3}}, "RPOConfig has no field horizont"),
+    ],
+)
+def test_file_of_something_else_is_refused(saved, change, message):
+    header, tensors = checkpoint.read(saved)
+    payload = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, **header, **change}
+    checkpoint.write(saved, payload, tensors)
+    with pytest.raises(ValueError, match=message):
+        RPO.load(saved)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.zip"):
+        RPO.load(tmp_path / "nothing")
+
+
+def test_environment_with_other_spaces_is_refused(saved, lq):
+    class Wider(lq):
+        def __init__(self, num_envs):
+            super().__init__(num_envs)
+            self.single_observation_space = Box(-np.inf, np.inf, (3,), np.float32)
+
+    with pytest.raises(ValueError, match="was trained on .*Observation spaces do not match"):
+        RPO.load(saved, Wider(2))
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        RPO.load(saved).set_env(Wider(2))
+
+
+def test_model_file_is_no_training_and_a_training_keeps_its_environment(saved, trained, lq):
+    with pytest.raises(CheckpointError, match="holds a model only"):
+        RPO.load_training(saved, lq(4))
+    trained.save_training(saved)
+    with pytest.raises(CheckpointError, match=r"continues 4 environments of None. Got 2 environments of None"):
+        RPO.load_training(saved, lq(2))
+    other = gymnasium.make_vec("lq/LinearQuadratic-v0", num_envs=4)
+    with pytest.raises(CheckpointError, match="Got 4 environments of lq/LinearQuadratic-v0"):
+        RPO.load_training(saved, other)
+    with pytest.raises(ValueError, match="no environment whose state could be saved"):
+        RPO.load(saved).save_training(saved)
+
+
+def test_failed_write_leaves_the_old_file_and_no_rubbish(saved, trained, monkeypatch):
+    before = saved.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        trained.save(saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_policy_alone_is_neither_pickled_nor_unpickled(trained, tmp_path):
+    with pytest.raises(NotImplementedError, match=r"model\.save"):
+        trained.policy.save(str(tmp_path / "policy"))
+    with pytest.raises(NotImplementedError, match=r"RPO\.load"):
+        type(trained.policy).load(str(tmp_path / "policy"))
+
+
+def test_algorithm_has_one_thing_to_implement():
+    assert "update" in AbstractAlgorithm.__abstractmethods__
+    assert not RPO.__abstractmethods__

@@ -1,0 +1,63 @@
+import torch
+from rpo.networks import LOG_STD_MAX, LOG_STD_MIN, Actor, CriticEnsemble
+from rpo.normalization import RunningMeanStd
+from torch.nn import functional
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_ensemble_equals_separate_networks():
+    critics = CriticEnsemble(5, (8, 6), 3, generator())
+    for parameter in critics.parameters():  # so that scales and shifts take part
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator(1))
+    x = torch.randn(7, 5, generator=generator(2))
+    for i, values in enumerate(critics(x)):
+        y = x
+        for layer in range(2):
+            y = functional.linear(y, critics.weights[layer][i].T, critics.biases[layer][i, 0])
+            y = functional.layer_norm(y, y.shape[-1:], critics.scales[layer][i, 0], critics.shifts[layer][i, 0])
+            y = functional.silu(y)
+        expected = functional.linear(y, critics.weights[2][i].T, critics.biases[2][i, 0]).squeeze(-1)
+        torch.testing.assert_close(values, expected)
+
+
+def test_critics_of_an_ensemble_start_different_with_orthogonal_weights():
+    critics = CriticEnsemble(6, (4,), 2, generator())
+    weight = critics.weights[0]
+    assert not torch.equal(weight[0], weight[1])
+    torch.testing.assert_close(weight[0].T @ weight[0], torch.eye(4))
+
+
+def test_log_std_depends_on_the_state_and_is_clamped():
+    actor = Actor(3, 2, (16,), generator())
+    x = torch.randn(50, 3, generator=generator(1))
+    assert actor(x).log_std.std(0).min() > 0.01
+    actor.log_std.weight.data *= 1000
+    assert actor(x).log_std.min() == LOG_STD_MIN
+    assert actor(x).log_std.max() == LOG_STD_MAX
+
+
+def test_normalizer_has_the_statistics_of_all_batches():
+    data = 3.0 + 2.0 * torch.randn(4, 100, 3, generator=generator())
+    normalizer = RunningMeanStd(3)
+    for batch in data:
+        normalizer.update(batch)
+    flat = data.reshape(-1, 3).double()
+    # The initial statistics weigh 1e-4 of 400 observations.
+    torch.testing.assert_close(normalizer.mean, flat.mean(0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(normalizer.var, flat.var(0, correction=0), rtol=1e-5, atol=0)
+    normalizer.refresh()
+    output = normalizer(flat)
+    assert output.mean(0).abs().max() < 1e-4
+    torch.testing.assert_close(output.std(0), torch.ones(3), rtol=2e-3, atol=0)
+
+
+def test_normalizer_is_frozen_until_refreshed():
+    normalizer = RunningMeanStd(2)
+    x = torch.randn(10, 2, generator=generator())
+    normalizer.update(5 + x)
+    torch.testing.assert_close(normalizer(x), x)
+    normalizer.refresh()
+    assert normalizer(x).mean() < -3

@@ -1,0 +1,113 @@
+import pytest
+import torch
+from rpo import RPO, RPOConfig, objectives
+from rpo.policy import make_generator
+from rpo.returns import window_objective
+from rpo.rollout import collect
+
+CONFIG = RPOConfig(hidden_sizes=(16, 16), horizon=8, critic_epochs=2)
+
+
+def roll_out(model, horizon=8):
+    return collect(model.env.env, model.policy, horizon, make_generator(torch.device("cpu"), 5))
+
+
+def make(env):
+    model = RPO(env, CONFIG, seed=0)
+    env.reset(seed=0)
+    return model
+
+
+def test_two_windows_continue_the_episodes_of_one_long_one(lq):
+    model = make(lq(4))
+    generator = make_generator(torch.device("cpu"), 5)
+    start = {name: tensor.clone() for name, tensor in model.env.env.get_state().items()}
+    first = collect(model.env.env, model.policy, 4, generator)
+    second = collect(model.env.env, model.policy, 4, generator)
+    model.env.env.set_state(start)
+    env, policy = model.env.env, model.policy
+    raw = env.detach()
+    for window in (first, second):
+        for t in range(4):
+            torch.testing.assert_close(window.raw_observations[t], raw)
+            raw = env.step(torch.tanh(window.presquash[t]).to(raw.dtype))[0]
+    assert not second.raw_observations.requires_grad
+    assert policy.normalizer.count < 1  # collecting does not touch the statistics
+
+
+def test_policy_evaluated_on_the_stored_observations_is_the_one_that_acted(lq):
+    model = make(lq(4, max_episode_steps=5))
+    rollout = roll_out(model)
+    policy = model.policy.actor(rollout.observations)
+    torch.testing.assert_close(policy.mean, rollout.behaviour.mean)
+    torch.testing.assert_close(policy.log_std, rollout.behaviour.log_std)
+
+
+def test_no_gradient_crosses_a_reset(lq):
+    model = make(lq(2, max_episode_steps=4))
+    rollout = roll_out(model)
+    after = rollout.rewards[4:].sum() + rollout.entropies[4:].sum() + rollout.next_values[:, 4:].sum()
+    gradients = torch.autograd.grad(after, rollout.actions, allow_unused=True)
+    assert all(gradient is None or (gradient == 0).all() for gradient in gradients[:4])
+    assert all((gradient != 0).any() for gradient in gradients[4:])
+
+
+def test_next_value_of_a_truncated_step_is_that_of_the_observation_before_the_reset(lq):
+    model = make(lq(2, max_episode_steps=4))
+    rollout = roll_out(model)
+    assert rollout.truncated[3].all()
+    env = model.env.env
+    last, action = rollout.raw_observations[3], torch.tanh(rollout.presquash[3]).double()
+    final = last @ env.A.T + action @ env.B.T
+    torch.testing.assert_close(rollout.next_values[:, 3], model.policy.critics(model.policy.normalize(final)))
+
+
+@pytest.mark.parametrize("step", [1, 4, 8])
+def test_nan_final_observation_terminates_without_value_and_leaves_gradients_finite(lq, step):
+    model = make(lq(3, poison_step=step))
+    rollout = roll_out(model)
+    assert rollout.non_finite.nonzero().tolist() == [[step - 1, 0]]
+    assert rollout.terminated[step - 1, 0]
+    assert (rollout.next_values[:, step - 1, 0] == 0).all()
+    rewards = rollout.rewards + rollout.entropies
+    objective = window_objective(rewards, rollout.next_values.mean(0), rollout.terminated, rollout.truncated, 0.99)
+    assert objectives.action_gradients(objective, rollout.actions).isfinite().all()
+
+
+def test_exploded_observation_counts_as_a_termination(lq):
+    model = make(lq(3, start=1e5, limit=1e9))
+    model.env.env.x[1, 0] = 2e6
+    rollout = roll_out(model, horizon=1)
+    assert rollout.terminated[0].tolist() == [False, True, False]
+    assert rollout.non_finite[0].tolist() == [False, True, False]
+
+
+def test_training_goes_on_after_a_non_finite_state_and_counts_it(lq):
+    model = RPO(lq(3, poison_step=3), CONFIG, seed=0)
+    counts = []
+    model.learn(3 * 24, callback=lambda local, _: counts.append(model.logger.name_to_value["train/non_finite_states"]))
+    assert max(counts) == 1
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+def test_environment_with_a_lost_gradient_takes_no_part(lq):
+    class Torn(lq):
+        def step_grad(self, actions):
+            obs, reward, *rest = super().step_grad(actions)
+            zero = actions[0].sum() * 0
+            torn = torch.zeros_like(reward)
+            torn[0] = zero.sqrt()  # 0, with an infinite derivative times 0
+            return obs, reward + torn, *rest
+
+    model = make(Torn(3))
+    model.learn(24, log_interval=None)
+    assert model.logger.name_to_value["train/lost_gradients"] == 1
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+def test_giving_a_window_up_stops_learning_without_an_update(lq):
+    model = RPO(lq(3), CONFIG, seed=0)
+    before = [parameter.clone() for parameter in model.policy.parameters()]
+    model.learn(1000, callback=lambda local, _: model.num_timesteps < 9)
+    assert model.num_timesteps == 9
+    assert all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))
