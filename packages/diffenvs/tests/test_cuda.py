@@ -1,0 +1,97 @@
+"""The same kernels on a GPU: the numbers of the CPU, also when a window is captured in a CUDA graph."""
+
+import pytest
+import torch
+from gradients import Inputs, rollout
+from simulators import ROBOTS, golden, simulator, tensor
+from torch import Tensor
+
+from diffenvs.simulator import Simulator
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
+
+ENVS = 8
+HORIZON = 4
+SAME = 1e-10
+"""Relative to the largest magnitude; the compilers fuse multiplications differently and contact amplifies."""
+
+
+def inputs(robot: str, dtype: torch.dtype = torch.float64) -> Inputs:
+    """States on the ground and actions of the reference data."""
+    data = golden(robot)
+    actions = tensor(data["grad_actions"][:HORIZON], dtype).swapaxes(0, 1)
+    return {"q": tensor(data["grad_q0"], dtype), "qd": tensor(data["grad_qd0"], dtype), "action": actions}
+
+
+def window(sim: Simulator, leaves: Inputs) -> list[Tensor]:
+    """Last state, and the gradients of a function of it."""
+    state = rollout(sim, leaves)
+    return [state.detach(), *torch.autograd.grad(state.sin().sum(), list(leaves.values()))]
+
+
+def leaves(values: Inputs, device: str) -> Inputs:
+    return {name: value.detach().to(device).clone().requires_grad_() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_states_and_all_gradients_equal_those_of_the_cpu(robot):
+    results = []
+    for device in ("cpu", "cuda"):
+        sim = simulator(ROBOTS[robot], ENVS, device=device)
+        results.append(window(sim, leaves({**inputs(robot), **sim.parameters}, device)))
+    for ours, theirs in zip(results[1], results[0], strict=True):
+        assert ours.is_cuda
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=0.0, atol=SAME * max(1.0, float(theirs.abs().max())))
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_trace_equals_that_of_the_cpu(robot):
+    values = inputs(robot)
+    traces = []
+    for device in ("cpu", "cuda"):
+        sim = simulator(ROBOTS[robot], ENVS, device=device)
+        traces.append(sim.trace(*(value.to(device) for value in (values["q"], values["qd"], values["action"][:, 0]))))
+    for name, theirs in vars(traces[0]).items():
+        ours = getattr(traces[1], name).cpu()
+        torch.testing.assert_close(ours, theirs, rtol=0.0, atol=SAME * max(1.0, float(theirs.abs().max())), msg=name)
+
+
+def test_environment_does_not_depend_on_their_number():
+    many, one = simulator(ROBOTS["ant"], ENVS, device="cuda"), simulator(ROBOTS["ant"], 1, device="cuda")
+    expected = window(many, leaves(inputs("ant"), "cuda"))
+    for n in range(ENVS):
+        alone = window(one, leaves({name: value[n : n + 1] for name, value in inputs("ant").items()}, "cuda"))
+        for ours, theirs in zip(alone, expected, strict=True):
+            assert torch.equal(ours[0], theirs[n])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_window_captured_in_a_graph_replays_to_the_numbers_of_eager_execution(robot, dtype):
+    sim = simulator(ROBOTS[robot], ENVS, dtype, device="cuda")
+    static = leaves(inputs(robot, dtype), "cuda")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            window(sim, static)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = window(sim, static)
+
+    for factor in (1.0, 0.5):
+        with torch.no_grad():
+            for name, value in inputs(robot, dtype).items():
+                static[name].copy_(factor * value if name != "q" else value)
+        graph.replay()
+        replayed = [value.clone() for value in captured]
+        for ours, theirs in zip(replayed, window(sim, static), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_tensor_on_the_cpu_is_refused_by_a_simulator_on_the_gpu():
+    sim = simulator(ROBOTS["hopper"], ENVS, device="cuda")
+    values = leaves(inputs("hopper"), "cpu")
+    with pytest.raises(ValueError, match=r"q must be \(8, 6\) torch.float64 on cuda:0. Got .* on cpu"):
+        rollout(sim, values)
