@@ -39,7 +39,10 @@ class EnvState(State):
 
     def detach(self) -> EnvState:
         """Cut the graph."""
-        return EnvState(**{name: value.detach() for name, value in self.as_dict().items()})
+        values = self.as_dict()
+        if not any(value.requires_grad for value in values.values()):
+            return self
+        return EnvState(**{name: value.detach() for name, value in values.items()})
 
     def where(self, mask: Tensor, other: EnvState) -> EnvState:
         """Take the environments of the mask (N,) from `other`."""

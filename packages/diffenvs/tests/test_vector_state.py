@@ -1,0 +1,150 @@
+"""DiffVectorEnv: states that are saved and set, and use that is refused."""
+
+import numpy as np
+import pytest
+import torch
+from environments import make, random_actions
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+
+
+def test_state_of_coordinates_only_begins_at_the_origin_and_at_step_zero():
+    env = make("diffenvs/Ant-v0", max_episode_steps=3)
+    env.reset(seed=0)
+    for action in random_actions(env, 2):
+        env.step(action)
+    state = env.get_state()
+    observation = env.set_state({"q": state["q"], "qd": state["qd"]})
+    now = env.get_state()
+    assert torch.equal(now["q"], state["q"])
+    assert not any(now[name].any() for name in ("origin", "action", "step_count", "needs_reset"))
+    assert torch.equal(now["episode"], state["episode"])
+    assert not env.task.entry(observation, "action").any()
+
+
+def test_another_environment_continues_from_a_saved_state(tmp_path):
+    env = make(max_episode_steps=6)
+    env.reset(seed=4)
+    actions = random_actions(env, 20)
+    for action in actions[:10]:
+        env.step(action)
+    torch.save(env.get_state(), tmp_path / "state.pt")
+    other = make(max_episode_steps=6)
+    other.set_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    for action in actions[10:]:
+        assert torch.equal(env.step(action)[0], other.step(action)[0])
+
+
+def broken_states(state):
+    q = state["q"]
+    return {
+        "shape": ({**state, "q": q[:, :-1]}, r"q of state must be \(3, 15\) torch.float32 on cpu. Got \(3, 14\)"),
+        "dtype": ({**state, "qd": state["qd"].double()}, r"qd of state must be \(3, 14\) torch.float32"),
+        "kind": ({**state, "q": q.numpy()}, "q of state must be a tensor. Got ndarray"),
+        "nan": ({**state, "q": q.index_fill(0, torch.tensor([1]), torch.nan)}, "q of state must be finite .* in 1"),
+        "exploded": ({**state, "qd": state["qd"] + 2e6}, r"must be finite and below 1e\+06. It is not in 0, 1, 2"),
+        "origin": ({**state, "origin": state["origin"] + torch.inf}, "origin of state must be finite"),
+        "quaternion": (
+            {**state, "q": q * 1.01},
+            "must have norm 1 to within 0.001. Those of environments 0, 1, 2 have",
+        ),
+        "missing": ({"q": q}, "state must have q and qd only, or all of q, qd, origin"),
+        "unknown": ({**state, "colour": q}, "state must have q and qd only, or all of .* Got .*colour"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case", broken_states({"q": torch.zeros(3, 15), "qd": torch.zeros(3, 14), "origin": torch.zeros(3)})
+)
+def test_broken_states_are_refused_and_change_nothing(case):
+    env = make("diffenvs/Ant-v0")
+    env.reset(seed=0)
+    before = env.get_state()
+    state, message = broken_states(env.get_state())[case]
+    with pytest.raises(ValueError, match=message):
+        env.set_state(state)
+    assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+
+
+def test_slightly_wrong_quaternions_are_taken_as_they_are():
+    env = make("diffenvs/Ant-v0")
+    env.reset(seed=0)
+    state = env.get_state()
+    state["q"][:, 3:7] *= 1.0005
+    env.set_state(state)
+    assert torch.equal(env.get_state()["q"], state["q"])
+
+
+BAD_ACTIONS = {
+    "shape": (torch.zeros(3, 4), ValueError, r"actions must be \(environments=3, actions=3\) float32. Got \(3, 4\)"),
+    "dtype": (torch.zeros(3, 3).double(), ValueError, "float32. Got \\(3, 3\\) float64"),
+    "integers": (np.zeros((3, 3), dtype=np.int64), ValueError, "float32. Got \\(3, 3\\) int64"),
+    "array": (np.zeros((2, 3)), ValueError, r"Got \(2, 3\) float64"),
+    "device": (torch.zeros(3, 3, device="meta"), ValueError, "on cpu. Got them on meta"),
+    "list": ([[0.0] * 3] * 3, TypeError, "a tensor or an array. Got list"),
+    "nan": (
+        torch.tensor([[0.0] * 3, [torch.nan] * 3, [0.0, torch.nan, 0.0]]),
+        ValueError,
+        "actions must not be NaN. Those of environments 1, 2 are",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ACTIONS)
+def test_bad_actions_are_refused_and_change_nothing(case):
+    actions, error, message = BAD_ACTIONS[case]
+    env, good = make(), torch.zeros(3, 3, requires_grad=True)
+    env.reset(seed=0)
+    env.step_grad(good)
+    before = env.get_state()
+    for step in (env.step, env.step_grad):
+        with pytest.raises(error, match=message):
+            step(actions)
+    assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+    assert env.state["q"].requires_grad, "a refused step must not cut the graph"
+    env.step(good)
+
+
+def test_arrays_of_floats_are_taken_as_actions():
+    results = []
+    for convert in (lambda a: a, lambda a: a.numpy(), lambda a: a.double().numpy()):
+        env = make()
+        env.reset(seed=0)
+        results.append(env.step(convert(random_actions(env, 1)[0]))[0])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"reset_mask": [True, False, True]}, TypeError, "must be an array or tensor of bool. Got list"),
+        ({"reset_mask": np.array([1, 0, 1])}, TypeError, "`reset_mask` must be of bool. Got int64"),
+        ({"reset_mask": torch.ones(2, dtype=torch.bool)}, ValueError, r"must have shape \(3,\). Got \(2,\)"),
+        ({"reset_mask": np.zeros(3, dtype=bool)}, ValueError, "must select at least one environment"),
+        ({"colour": 1}, ValueError, "`options` of reset knows 'reset_mask' only. Got 'colour'"),
+    ],
+)
+def test_bad_reset_options_are_refused_and_change_nothing(options, error, message):
+    env = make()
+    env.reset(seed=0)
+    before = env.get_state()
+    with pytest.raises(error, match=message):
+        env.reset(seed=5, options=options)
+    assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+    env.step(torch.zeros(3, 3))
+
+
+def test_use_before_reset_and_after_close_is_refused():
+    env = make()
+    for use in (lambda: env.step(torch.zeros(3, 3)), env.detach, env.get_state, lambda: env.state):
+        with pytest.raises(ResetNeeded, match="call reset before anything else"):
+            use()
+    with pytest.raises(ResetNeeded, match="the first reset must be of all environments"):
+        env.reset(options={"reset_mask": np.array([True, False, False])})
+    env.reset(seed=0)
+    state = env.get_state()
+    env.close()
+    env.close()
+    for use in (env.reset, lambda: env.step(torch.zeros(3, 3)), env.get_state, lambda: env.set_state(state)):
+        with pytest.raises(ClosedEnvironmentError, match="this environment is closed"):
+            use()
