@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+
 from rpo import RPO, CheckpointError, RPOConfig, checkpoint
 from rpo.algorithm import AbstractAlgorithm
 
@@ -29,7 +30,8 @@ def test_loaded_model_predicts_the_same(trained, saved):
     loaded = RPO.load(saved)
     expected, _ = trained.predict(OBSERVATIONS, deterministic=True)
     assert np.array_equal(loaded.predict(OBSERVATIONS, deterministic=True)[0], expected)
-    assert np.array_equal(loaded.predict(OBSERVATIONS[0], deterministic=True)[0], expected[0])
+    # One row alone goes through another kernel than a batch, with another order of summation.
+    np.testing.assert_allclose(loaded.predict(OBSERVATIONS[0], deterministic=True)[0], expected[0], rtol=1e-5)
     assert loaded.config == CONFIG
     assert loaded.num_timesteps == 64
 
@@ -131,7 +133,7 @@ def test_environment_with_other_spaces_is_refused(saved, lq):
             super().__init__(num_envs)
             self.single_observation_space = Box(-np.inf, np.inf, (3,), np.float32)
 
-    with pytest.raises(ValueError, match="was trained on .*Observation spaces do not match"):
+    with pytest.raises(ValueError, match=r"was trained on .*Observation spaces do not match"):
         RPO.load(saved, Wider(2))
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         RPO.load(saved).set_env(Wider(2))

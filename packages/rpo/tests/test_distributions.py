@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
-from rpo.distributions import SquashedGaussian, log_tanh_jacobian
 from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import TanhTransform
+
+from rpo.distributions import SquashedGaussian, log_tanh_jacobian
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from rpo import RPO, RPOConfig, evaluate
 from rpo.schedules import exponential, linear
 
@@ -9,11 +10,11 @@ QUICK = RPOConfig(
     hidden_sizes=(32, 32),
     horizon=16,
     critic_epochs=4,
-    entropy_coef=0.001,
-    kl_coef=0.1,
-    learning_rate=4e-3,
+    entropy_coef=1e-4,
+    kl_coef=0.02,
+    learning_rate=1e-2,
     critic_learning_rate=4e-3,
-    decay_timesteps=40_000,
+    decay_timesteps=24_000,
 )
 
 
@@ -29,7 +30,9 @@ def riccati_gain(env, gamma):
 
 def test_learned_policy_approaches_the_riccati_cost(lq):
     env = lq(64, start=0.2)
-    model = RPO(env, QUICK, seed=0).learn(40_000, log_interval=None)
+    model = RPO(lq(16, start=0.2), QUICK, seed=0)
+    untrained = evaluate(model.policy, env, episodes=64, seed=1).returns.mean()
+    model.learn(24_000, log_interval=None)
     learned = evaluate(model.policy, env, episodes=64, seed=1).returns.mean()
     gain = riccati_gain(env, QUICK.gamma)
     x, _ = env.reset(seed=1)
@@ -37,9 +40,10 @@ def test_learned_policy_approaches_the_riccati_cost(lq):
     for _ in range(env.max_episode_steps):
         x, reward, *_ = env.step((-x @ gain.T).clamp(-1, 1))
         optimal += reward
-    assert optimal.mean() < 0
-    # The cost is the negative return; untrained policies cost several times the optimum.
-    assert learned == pytest.approx(optimal.mean().item(), rel=0.05)
+    optimal_cost = -optimal.mean().item()
+    assert -untrained > 3 * optimal_cost
+    # Above the optimum stays what 120 windows leave, and that LayerNorm networks are no linear functions.
+    assert optimal_cost < -learned < 1.15 * optimal_cost
 
 
 def test_two_runs_with_one_seed_are_bit_identical_and_another_differs(lq):
@@ -79,9 +83,26 @@ def test_every_window_logs_what_a_user_needs_to_judge_it(lq):
     model = RPO(lq(4, max_episode_steps=6), RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1), seed=0)
     model.learn(48, log_interval=None)
     logged = model.logger.name_to_value
-    names = """ratio_mean ratio_min ratio_max clip_fraction kl entropy entropy_coef actor_grad_norm critic_grad_norm
-        action_grad_mean action_grad_max value_loss explained_variance non_finite_states lost_gradients
-        actor_learning_rate critic_learning_rate objective""".split()
+    names = [
+        "ratio_mean",
+        "ratio_min",
+        "ratio_max",
+        "clip_fraction",
+        "kl",
+        "entropy",
+        "entropy_coef",
+        "actor_grad_norm",
+        "critic_grad_norm",
+        "action_grad_mean",
+        "action_grad_max",
+        "value_loss",
+        "explained_variance",
+        "non_finite_states",
+        "lost_gradients",
+        "actor_learning_rate",
+        "critic_learning_rate",
+        "objective",
+    ]
     assert {f"train/{name}" for name in names} <= set(logged)
     assert {f"action_grad_mean_by_step/{t:02d}" for t in range(4)} <= set(logged)
     assert {f"clip_fraction_by_epoch/{epoch:02d}" for epoch in range(5)} <= set(logged)

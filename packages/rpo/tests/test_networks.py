@@ -1,7 +1,8 @@
 import torch
+from torch.nn import functional
+
 from rpo.networks import LOG_STD_MAX, LOG_STD_MIN, Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
-from torch.nn import functional
 
 
 def generator(seed=0):

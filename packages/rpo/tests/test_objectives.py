@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from rpo import RPO, RPOConfig, objectives, returns
 from rpo.distributions import SquashedGaussian
 from rpo.policy import make_generator

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from rpo.returns import td_lambda, window_objective
 
 GAMMA, LAM = 0.9, 0.8

@@ -37,6 +37,16 @@ AnyEnv = DifferentiableVectorEnv | TorchVecEnv | gymnasium.Env | str
 SCHEDULES = {"exponential": schedules.exponential, "linear": schedules.linear}
 
 
+class HostArray:
+    """A tensor that callbacks see as a NumPy array; it moves to the host only if one of them looks."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach()
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._tensor.cpu().numpy(), dtype=dtype)
+
+
 def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
     """Return the adapter around what a user passes as environment.
 
@@ -118,11 +128,11 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
         verbose: int = 0,
         _init_setup_model: bool = True,
     ) -> None:
-        if config is not None and not isinstance(config, self.config_class):
-            raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
         if env is None and _init_setup_model:
             raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
         adapter = None if env is None else resolve_env(env, num_envs)
+        if config is not None and not isinstance(config, self.config_class):
+            raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
         self.env_id = None if adapter is None else env_id_of(adapter.env)
         self.config = config or self.config_class.for_env(self.env_id)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
@@ -240,8 +250,9 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
         """Roll out one window with the statistics of observations known before it."""
         assert self.env is not None
 
-        def on_step() -> bool:
+        def on_step(rewards: Tensor, ended: Tensor) -> bool:
             self.num_timesteps += self.n_envs
+            callback.update_locals({"rewards": HostArray(rewards), "dones": HostArray(ended)})
             return callback.on_step()
 
         self.policy.normalizer.refresh()

@@ -51,11 +51,6 @@ class TrainOptions:
     config: Annotated[RPOConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RPOConfig)
     """Settings of RPO; the defaults shown are those for --env."""
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(self, name)}.")
-
 
 @dataclasses.dataclass(frozen=True)
 class _DefaultsFrom:
@@ -109,6 +104,9 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
 
 def settings_of(options: TrainOptions) -> RunSettings:
     """Return the settings of the run that the options ask for."""
+    for name in ("steps", "checkpoint_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
     preset = PRESETS.get(options.env)
     if options.num_envs is None and preset is None:
         raise ValueError(

@@ -55,7 +55,7 @@ def collect(
     policy: FirstOrderPolicy,
     horizon: int,
     generator: torch.Generator,
-    on_step: Callable[[], bool] = lambda: True,
+    on_step: Callable[[Tensor, Tensor], bool] = lambda rewards, ended: True,
 ) -> Rollout | None:
     """Roll the policy out for one window, attached to the graph from its first step to its last.
 
@@ -72,7 +72,7 @@ def collect(
     generator
         Source of the policy's noise, on the policy's device.
     on_step
-        Called after every step, inside the open graph; returning False gives the window up.
+        Called with rewards and ends after every step, inside the open graph; returning False gives the window up.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def collect(
         actions.append(action)
         steps.append((reward, terminated, truncated, info["final_obs"], info["non_finite"]))
         raw = next_raw
-        if not on_step():
+        if not on_step(reward, terminated | truncated):
             env.detach()
             return None
     rewards, terminated, truncated, final_obs, non_finite = (

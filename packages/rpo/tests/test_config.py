@@ -1,0 +1,73 @@
+import dataclasses
+import json
+import re
+
+import pytest
+
+from rpo import PRESETS, RPOConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expectation"),
+    [
+        ("horizon", 0, "an integer >= 1"),
+        ("horizon", 2.5, "an integer >= 1"),
+        ("policy_epochs", 0, "an integer >= 1"),
+        ("critic_epochs", -1, "an integer >= 1"),
+        ("critic_count", True, "an integer >= 1"),
+        ("critic_minibatches", 0, "an integer >= 1"),
+        ("decay_timesteps", 0, "an integer >= 1"),
+        ("gamma", 1.01, "a number in [0, 1]"),
+        ("td_lambda", -0.1, "a number in [0, 1]"),
+        ("clip_low", 1.5, "a number in [0, 1]"),
+        ("clip_high", -0.1, "a number in [0, inf]"),
+        ("kl_coef", -0.5, "a number in [0, inf]"),
+        ("entropy_coef", float("nan"), "a number in [0, inf]"),
+        ("learning_rate", 0, "a number in (0, inf]"),
+        ("critic_learning_rate", -1e-3, "a number in (0, inf]"),
+        ("learning_rate_end", 0.0, "a number in (0, inf]"),
+        ("max_grad_norm", "1", "a number in (0, inf]"),
+        ("weight_decay", -1, "a number in [0, inf]"),
+        ("target_reduce", "max", "'mean' or 'min'"),
+        ("learning_rate_decay", "cosine", "'exponential' or 'linear'"),
+        ("hidden_sizes", (), "one or more integers >= 1"),
+        ("hidden_sizes", (8, 0), "one or more integers >= 1"),
+        ("betas", (0.9, 1.0), "two numbers in [0, 1)"),
+    ],
+)
+def test_invalid_value_names_class_field_expectation_and_value(name, value, expectation):
+    message = f"`{name}` of RPOConfig must be {expectation}. Got {value!r}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RPOConfig(**{name: value})
+
+
+def test_defaults_are_the_papers():
+    config = RPOConfig()
+    assert (config.horizon, config.gamma, config.td_lambda) == (32, 0.99, 0.95)
+    assert (config.policy_epochs, config.hidden_sizes, config.critic_count) == (5, (400, 200, 100), 2)
+    assert (config.learning_rate, config.critic_learning_rate, config.betas) == (5e-4, 5e-4, (0.7, 0.95))
+    assert config.max_grad_norm == 0.5
+
+
+def test_presets_are_tables_5_and_6_of_the_paper():
+    rows = {task: (p.num_envs, p.entropy_coef, p.kl_coef, p.clip_low, p.clip_high) for task, p in PRESETS.items()}
+    assert rows["diffenvs/Hopper-v0"] == (1024, 0.2, 0.4, 0.8, 1.0)
+    assert rows["diffenvs/Ant-v0"] == (128, 0.5, 0.5, 0.8, 1.0)
+
+
+def test_config_of_a_task_is_its_preset_and_of_any_other_the_default():
+    assert RPOConfig.for_env("diffenvs/Hopper-v0").kl_coef == 0.4
+    assert RPOConfig.for_env("diffenvs/Hopper-v0").decay_timesteps == 16_400_000
+    assert RPOConfig.for_env("other") == RPOConfig.for_env(None) == RPOConfig()
+
+
+def test_config_survives_json():
+    config = RPOConfig(hidden_sizes=(3, 4), clip_high=float("inf"), kl_coef=0.1)
+    assert RPOConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ValueError, match="RPOConfig has no field kl, lambda"):
+        RPOConfig.from_dict({"lambda": 1, "kl": 2})
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RPOConfig().gamma = 0.5

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback, StopTrainingOnMaxEpisodes
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+
+from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
+
+CONFIG = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1)
+
+
+@pytest.fixture
+def model(lq):
+    return RPO(lq(4, max_episode_steps=6), CONFIG, seed=0)
+
+
+def test_vec_env_keeps_stable_baselines_contract(lq):
+    env = TorchVecEnv(lq(2, max_episode_steps=3, start=0.1))
+    env.seed(5)
+    first = env.reset()
+    env.seed(5)
+    assert np.array_equal(env.reset(), first)
+    assert first.dtype == np.float32
+    total = np.zeros(2)
+    for step in range(3):
+        obs, reward, done, infos = env.step(np.zeros((2, 1), np.float32))
+        total += reward
+        assert done.tolist() == [step == 2] * 2
+    assert infos[0]["TimeLimit.truncated"] is True
+    assert infos[1]["episode"]["l"] == 3
+    assert infos[1]["episode"]["r"] == pytest.approx(total[1])
+    a, x = env.env.A.numpy(), first[0].astype(float)
+    np.testing.assert_allclose(infos[0]["terminal_observation"], a @ a @ a @ x, rtol=1e-5)
+    assert not np.allclose(infos[0]["terminal_observation"], obs[0])
+    assert env.get_attr("max_episode_steps", [0]) == [3]
+    env.set_attr("limit", 2.0)
+    assert env.env.limit == 2.0
+    assert len(env.env_method("detach")) == 2
+
+
+def test_vec_env_wants_an_action_before_it_waits(lq):
+    env = TorchVecEnv(lq(2))
+    with pytest.raises(RuntimeError, match="step_wait was called before step_async"):
+        env.step_wait()
+
+
+def test_checkpoint_and_eval_callbacks_work_inside_the_open_graph(model, lq, tmp_path):
+    checkpoint = CheckpointCallback(save_freq=5, save_path=str(tmp_path))
+    evaluation = EvalCallback(
+        TorchVecEnv(lq(2, max_episode_steps=6)),
+        n_eval_episodes=2,
+        eval_freq=6,
+        best_model_save_path=str(tmp_path),
+        log_path=str(tmp_path),
+        verbose=0,
+    )
+    model.learn(64, callback=[checkpoint, evaluation])
+    assert (tmp_path / "rl_model_20_steps.zip").exists()
+    assert (tmp_path / "evaluations.npz").exists()
+    assert RPO.load(tmp_path / "best_model").num_timesteps > 0
+
+
+def test_callback_stops_the_training(model):
+    model.learn(10_000, callback=StopTrainingOnMaxEpisodes(max_episodes=4))
+    assert model.num_timesteps < 1000
+
+
+def test_functional_callback_is_called_once_per_control_step(model):
+    calls = []
+
+    def callback(*_):
+        calls.append(model.num_timesteps)
+        return True
+
+    model.learn(32, callback=callback)
+    assert calls == list(range(4, 33, 4))
+
+
+def test_evaluate_policy_agrees_with_our_own_evaluation(model, lq):
+    env = lq(3, max_episode_steps=6)
+    adapter = TorchVecEnv(env)
+    adapter.seed(11)
+    mean, std = evaluate_policy(model, adapter, n_eval_episodes=3)
+    own = evaluate(model.policy, env, episodes=3, seed=11)
+    assert own.summary()["mean"] == pytest.approx(mean, rel=1e-4)
+    assert own.summary()["std"] == pytest.approx(std, rel=1e-3)
+
+
+def test_evaluation_counts_the_first_whole_episodes_of_each_environment(model, lq):
+    result = evaluate(model.policy, lq(3, max_episode_steps=6), episodes=7, seed=0)
+    assert result.lengths.tolist() == [6] * 7
+    assert result.summary()["episodes"] == 7
+    with pytest.raises(ValueError, match=r"episodes must be an integer >= 1. Got 0"):
+        evaluate(model.policy, lq(3), episodes=0)
+
+
+def test_stochastic_evaluation_is_reproducible_and_differs_from_the_deterministic(model, lq):
+    env = lq(3, max_episode_steps=6)
+    runs = [evaluate(model.policy, env, episodes=3, deterministic=d, seed=2).returns for d in (False, False, True)]
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_logger_writes_csv_and_tensorboard(model, tmp_path):
+    model.set_logger(configure(str(tmp_path), ["csv", "tensorboard"]))
+    model.learn(48)
+    model.logger.close()
+    header = (tmp_path / "progress.csv").read_text().splitlines()[0]
+    assert "rollout/ep_rew_mean" in header
+    assert "train/kl" in header
+    assert list(tmp_path.glob("events.out.tfevents*"))
+
+
+def test_second_learn_continues_or_starts_over(model):
+    model.learn(32)
+    assert model.learn(32, reset_num_timesteps=False).num_timesteps == 64
+    assert model.learn(32).num_timesteps == 32
+
+
+def test_parameters_are_read_and_set_by_name(model, lq):
+    other = RPO(lq(4), CONFIG, seed=1)
+    other.set_parameters(model.get_parameters())
+    obs = np.ones((3, 2), np.float32)
+    assert np.array_equal(other.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
+
+
+def test_predicted_actions_are_in_bounds_and_sampled_reproducibly(lq):
+    obs = 100 * np.ones((50, 2), np.float32)
+    first, second = (RPO(lq(1), CONFIG, seed=4).predict(obs)[0] for _ in range(2))
+    assert np.array_equal(first, second)
+    assert np.abs(first).max() <= 1
+    assert first.std() > 0
