@@ -5,6 +5,7 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 import pytest
+import rigid_bodies
 import torch
 from simulators import MATERIAL, ROBOTS, STANDING, ball, body, simulator, steps, tensor
 
@@ -116,7 +117,13 @@ def test_pendulum_swings_with_the_period_of_its_amplitude(amplitude):
 def acrobat(**options) -> Model:
     """Free tree, driven from within."""
     links = (
-        body(Joint(type=JointType.FREE), name="trunk", mass=3.0, com=(0.1, 0.0, 0.0)),
+        body(
+            Joint(type=JointType.FREE),
+            name="trunk",
+            mass=3.0,
+            com=(0.1, 0.0, 0.0),
+            inertia=(0.2, 0.5, 0.65, 0.05, 0.0, -0.1),
+        ),
         body(
             Joint(type=JointType.HINGE, axis=(0.0, 0.6, 0.8), position=(0.5, 0.0, 0.0), damping=0.2),
             name="arm",
@@ -145,9 +152,11 @@ def momentum_drift(substeps: int) -> np.ndarray:
     for state in ((q, ACROBAT_QD), (q_end[-1], qd_end[-1])):
         trace = sim.trace(*(tensor([x]) for x in state), zero)
         centres, momentum = centres_of_mass(trace, model)[0].numpy(), np.zeros(6)
-        for link, c, V in zip(model.links, centres, trace.link_velocity[0, 0].numpy(), strict=True):
-            p = link.mass * (V[3:] + np.cross(V[:3], c))
-            momentum += np.r_[V[:3] + np.cross(c, p), p]  # the inertia of the links is the identity
+        motion = trace.link_pose[0, 0].numpy(), trace.link_velocity[0, 0].numpy()
+        for link, c, X, V in zip(model.links, centres, *motion, strict=True):
+            R, p = rigid_bodies.matrix(X[3:]), link.mass * (V[3:] + np.cross(V[:3], c))
+            spin = R @ rigid_bodies.inertia_matrix(link.inertia) @ R.T @ V[:3]
+            momentum += np.r_[spin + np.cross(c, p), p]
         momenta.append(momentum)
     before, after = (momentum.reshape(2, 3) for momentum in momenta)
     return np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
