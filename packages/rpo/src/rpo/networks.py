@@ -74,5 +74,11 @@ class CriticEnsemble(nn.Module):
         x = observation.expand(self.count, *observation.shape)
         for weight, bias, scale, shift in zip(self.weights, self.biases, self.scales, self.shifts, strict=False):
             x = torch.baddbmm(bias, x, weight)
-            x = functional.silu(torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:]), scale))
+            # One fused LayerNorm per critic beats one for all with the scales and shifts applied after it.
+            x = torch.stack(
+                [
+                    functional.silu(functional.layer_norm(h, h.shape[-1:], gain, offset))
+                    for h, gain, offset in zip(x, scale.squeeze(1), shift.squeeze(1), strict=True)
+                ]
+            )
         return torch.baddbmm(self.biases[-1], x, self.weights[-1]).squeeze(-1)
