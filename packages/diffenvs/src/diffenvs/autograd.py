@@ -30,10 +30,14 @@ class ControlStep(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Adjoint of the step; environments whose next state is not finite get zero."""
+        """Adjoint of the step; environments whose next state is not finite, or is not used, get zero.
+
+        The adjoint is linear, so zero in is zero out, but in an exploded state it would come to zero times infinity.
+        """
         q, qd, action, q_next, qd_next, *parameters = ctx.saved_tensors
-        finite = q_next.isfinite().all(-1) & qd_next.isfinite().all(-1)
-        grad_q, grad_qd = (torch.where(finite[:, None], gradient, 0.0) for gradient in gradients)
+        takes_part = q_next.isfinite().all(-1) & qd_next.isfinite().all(-1)
+        takes_part &= (gradients[0] != 0.0).any(-1) | (gradients[1] != 0.0).any(-1)
+        grad_q, grad_qd = (torch.where(takes_part[:, None], gradient, 0.0) for gradient in gradients)
         parameter_gradients = any(ctx.needs_input_grad[4:])
         grads = ctx.engine.backward(q, qd, action, parameters, grad_q, grad_qd, parameter_gradients=parameter_gradients)
         result: list[Tensor | None] = [None]
@@ -41,7 +45,7 @@ class ControlStep(torch.autograd.Function):
             if grad is None or not needed:
                 result.append(None)
                 continue
-            grad = torch.where(finite.view(-1, *[1] * (grad.ndim - 1)), grad, 0.0)
+            grad = torch.where(takes_part.view(-1, *[1] * (grad.ndim - 1)), grad, 0.0)
             # A parameter that all environments share gets the sum of theirs.
             grad = grad.view(grad.shape[0], *value.shape[1:])
             result.append(grad.sum(0, keepdim=True) if value.shape[0] < grad.shape[0] else grad)

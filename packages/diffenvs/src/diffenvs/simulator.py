@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -241,7 +242,8 @@ class Engine:
         self._held: list[Tensor] = []
         """The loaded parameters, held so that their identity stays theirs."""
 
-        wp.init()
+        with _quiet():
+            wp.init()
         warp_device = wp.device_from_torch(device)
         self._kernel = control_step(real).kernel
         self._tree = make_tree(structure, warp_device)
@@ -296,7 +298,8 @@ class Engine:
         key = (adjoint, parameter_gradients)
         if key not in self._launches:
             pairs = zip(self._shards, self.scratch, strict=True)
-            self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
+            with _quiet():  # the first launch on a machine compiles the kernel
+                self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
         launches = self._launches[key]
         if self._device.type == "cuda":
             launches[0].launch(stream=wp.stream_from_torch(torch.cuda.current_stream(self._device)))
@@ -329,6 +332,16 @@ class Engine:
             record_cmd=True,
             block_dim=CUDA_BLOCK if self._device.type == "cuda" else None,
         )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Warp from printing its banner and the names of generated modules."""
+    level, wp.config.log_level = wp.config.log_level, max(wp.config.log_level, wp.LOG_WARNING)
+    try:
+        yield
+    finally:
+        wp.config.log_level = level
 
 
 @functools.cache

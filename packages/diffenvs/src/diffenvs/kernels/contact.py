@@ -39,7 +39,6 @@ def contact(real: Any) -> SimpleNamespace:
     @wp.func_grad(touches_ground)
     def adj_touches_ground(poses: wp.array[transform], link: int, point: vec4, up: vec3, adj_ret: bool):
         """Nothing: most points are in the air, and the adjoint need not visit their links."""
-        pass
 
     @wp.func
     def ground_force(X_WB: transform, V_WB: vec6, point: vec4, up: vec3, material: vec4) -> vec6:
