@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -121,3 +122,12 @@ def test_logged_returns_are_the_undiscounted_sums_of_rewards(lq):
         Counting(4, max_episode_steps=6), RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1), seed=0
     ).learn(48, log_interval=None)
     assert [episode["r"] for episode in model.ep_info_buffer or ()] == [6.0] * 8
+
+
+def test_settings_of_the_other_algorithms_take_effect(lq):
+    # SAPO's: linear decay, and targets from the lower of the two values.
+    config = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1, decay_timesteps=64)
+    changed = dataclasses.replace(config, learning_rate_decay="linear", target_reduce="min")
+    plain, other = (RPO(lq(4), c, seed=0).learn(32, log_interval=None) for c in (config, changed))
+    assert other.actor_optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 + (1e-5 - 5e-4) / 4)
+    assert not torch.equal(plain.policy.critics.weights[0], other.policy.critics.weights[0])

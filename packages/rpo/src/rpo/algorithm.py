@@ -1,38 +1,24 @@
-"""What all first-order algorithms share: learn, save, load, optimisers, logging. No maths."""
+"""What all first-order algorithms do: learn in windows, step optimisers, log. No maths."""
 
 import contextlib
 import sys
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, Self
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import check_for_correct_spaces, safe_mean
+from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from rpo import checkpoint, objectives, returns, schedules
-from rpo.config import AlgorithmConfig
-from rpo.env import DifferentiableVectorEnv, env_id_of, make_vector_env, vector_env_of
+from rpo import objectives, returns, schedules
 from rpo.episodes import EpisodeStatistics
-from rpo.policy import FirstOrderPolicy, make_generator
-from rpo.presets import PRESETS
+from rpo.model import ConfigT, FirstOrderModel
 from rpo.rollout import Rollout, collect
-from rpo.vec_env import TorchVecEnv
-
-ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
-AnyEnv = DifferentiableVectorEnv | TorchVecEnv | gymnasium.Env | str
 
 SCHEDULES = {"exponential": schedules.exponential, "linear": schedules.linear}
 
@@ -47,110 +33,13 @@ class HostArray:
         return np.array(self._tensor.cpu().numpy(), dtype=dtype)
 
 
-def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
-    """Return the adapter around what a user passes as environment.
+class AbstractAlgorithm(FirstOrderModel[ConfigT]):
+    """Base of the algorithms that learn from the gradients of a differentiable environment; see `FirstOrderModel`.
 
-    Parameters
-    ----------
-    env
-        A differentiable vector environment, its adapter, an id, or what `gymnasium.make` returned.
-    num_envs
-        Environments to make from an id or a single environment; by default the paper's number for the task.
-
-    Raises
-    ------
-    ValueError
-        If the number of environments is not known, not positive, or not that of the environment given.
-    TypeError
-        If the environment is not differentiable, or is no environment.
-    """
-    if num_envs is not None and (not isinstance(num_envs, int) or num_envs < 1):
-        raise ValueError(f"num_envs must be an integer >= 1. Got {num_envs!r}.")
-    if isinstance(env, type) or (isinstance(env, str) and env.endswith("Policy")):
-        name = env if isinstance(env, str) else env.__name__
-        raise TypeError(f"env is the first argument and the policy an optional keyword. Got {name} as env.")
-    if isinstance(env, (TorchVecEnv, VectorEnv)):
-        adapter = env if isinstance(env, TorchVecEnv) else TorchVecEnv(env)  # type: ignore[arg-type]
-        if num_envs not in (None, adapter.num_envs):
-            raise ValueError(f"num_envs={num_envs} was asked for, but env has {adapter.num_envs}.")
-        return adapter
-    if not isinstance(env, (str, gymnasium.Env)):
-        raise TypeError(f"env must be a differentiable VectorEnv, an id or an Env. Got {type(env).__name__}.")
-    env_id = env.partition(":")[2] or env if isinstance(env, str) else env_id_of(env)
-    if num_envs is None:
-        if env_id not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise ValueError(f"num_envs must be given for {env_id}: there are presets for {known} only.")
-        num_envs = PRESETS[env_id].num_envs
-    return TorchVecEnv(make_vector_env(env, num_envs) if isinstance(env, str) else vector_env_of(env, num_envs))
-
-
-class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
-    """Base of the algorithms that learn from the gradients of a differentiable environment.
-
-    Parameters
-    ----------
-    env
-        A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
-    config
-        Settings; by default the paper's for a task it has, else the defaults of the configuration class.
-    policy
-        "MlpPolicy" or a subclass of `FirstOrderPolicy`.
-    num_envs
-        Parallel environments, where env is not a vector environment; by default the paper's number.
-    seed
-        Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
-    device
-        Device of the networks; "auto" is the environment's.
-    stats_window_size
-        Finished episodes over which the logged return and length are averaged.
-    tensorboard_log, verbose
-        As in Stable-Baselines3.
+    A concrete algorithm says in `update` what it does with a window, and nothing else.
     """
 
-    config_class: ClassVar[type[AlgorithmConfig]]
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": FirstOrderPolicy}
-    policy: FirstOrderPolicy  # pyright: ignore[reportIncompatibleVariableOverride]  # narrowed, as in SB3's own
-    env: TorchVecEnv | None  # pyright: ignore[reportIncompatibleVariableOverride]
-    config: ConfigT
-
-    def __init__(
-        self,
-        env: AnyEnv | None,
-        config: ConfigT | None = None,
-        *,
-        policy: str | type[FirstOrderPolicy] = "MlpPolicy",
-        num_envs: int | None = None,
-        seed: int | None = None,
-        device: torch.device | str = "auto",
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        _init_setup_model: bool = True,
-    ) -> None:
-        if env is None and _init_setup_model:
-            raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
-        adapter = None if env is None else resolve_env(env, num_envs)
-        if config is not None and not isinstance(config, self.config_class):
-            raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
-        self.env_id = None if adapter is None else env_id_of(adapter.env)
-        self.config = config or self.config_class.for_env(self.env_id)  # type: ignore[assignment]
-        if device == "auto" and adapter is not None:
-            device = adapter.env.device
-        super().__init__(
-            policy,
-            adapter,
-            self.config.learning_rate,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            support_multi_env=True,
-            seed=seed,
-        )
-        self._seconds: dict[str, float] = {}
-        if _init_setup_model:
-            self._setup_model()
+    _seconds: dict[str, float]
 
     @abstractmethod
     def update(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -158,34 +47,6 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
 
         A scalar is logged as `train/<name>`, the elements of a vector as `<name>/<index>`.
         """
-
-    # ------------------------------------------------------------------------------------------------ learning
-
-    def _setup_model(self) -> None:
-        """Make networks, optimisers and random generators."""
-        self.set_random_seed(self.seed)
-        assert issubclass(self.policy_class, FirstOrderPolicy)
-        self.policy = self.policy_class(self.observation_space, self.action_space, self.config, self.seed)  # type: ignore[arg-type]
-        self.policy.to(self.device)
-        self.policy.generator = self._predict_generator
-        self.actor_optimizer = self._make_optimizer(self.policy.actor, self.config.learning_rate)
-        self.critic_optimizer = self._make_optimizer(self.policy.critics, self.config.critic_learning_rate)
-        self._episodes = EpisodeStatistics(0 if self.env is None else self.n_envs)
-
-    def _make_optimizer(self, module: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
-        cfg = self.config
-        return torch.optim.AdamW(
-            module.parameters(), lr=learning_rate, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=True
-        )
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed the generators of this model, and the environment at its next reset; no global one."""
-        streams = [None, None] if seed is None else np.random.SeedSequence(seed).generate_state(2).tolist()
-        self._generator, self._predict_generator = (make_generator(self.device, stream) for stream in streams)
-        if seed is not None:
-            self.action_space.seed(seed)
-            if self.env is not None:
-                self.env.seed(seed)
 
     def learn(  # pyright: ignore[reportIncompatibleMethodOverride]  # log_interval counts windows
         self,
@@ -361,158 +222,3 @@ class AbstractAlgorithm(BaseAlgorithm, Generic[ConfigT]):
         self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)
-
-    # ---------------------------------------------------------------------------------------- environment and files
-
-    @staticmethod
-    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> TorchVecEnv:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the adapter around any environment that the constructor takes."""
-        return resolve_env(env)
-
-    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Learn in another environment of the same spaces from now on; the number of environments may differ.
-
-        Raises
-        ------
-        ValueError
-            If the spaces are not those of the model.
-        """
-        adapter = self._wrap_env(env)
-        check_for_correct_spaces(adapter, self.observation_space, self.action_space)
-        if force_reset or self.env is None or adapter.num_envs != self.n_envs:
-            self._last_obs = None
-        self.env = adapter  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.n_envs, self.env_id = adapter.num_envs, env_id_of(adapter.env)
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "actor_optimizer", "critic_optimizer"], []
-
-    def _header(self) -> dict[str, Any]:
-        assert isinstance(self.observation_space, Box)
-        assert isinstance(self.action_space, Box)
-        return {
-            "algorithm": type(self).__name__,
-            "env_id": self.env_id,
-            "config": self.config.to_dict(),
-            "observation_space": checkpoint.space_to_json(self.observation_space),
-            "action_space": checkpoint.space_to_json(self.action_space),
-            "seed": self.seed,
-            "num_timesteps": self.num_timesteps,
-            "n_updates": self._n_updates,
-        }
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {
-            **checkpoint.with_prefix("policy", self.policy.state_dict()),
-            **checkpoint.with_prefix("actor_optimizer", checkpoint.optimizer_tensors(self.actor_optimizer)),
-            **checkpoint.with_prefix("critic_optimizer", checkpoint.optimizer_tensors(self.critic_optimizer)),
-        }
-
-    def save(self, path: str | Path) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # nothing is optional
-        """Save settings, networks, normaliser and optimisers to a file (".zip" is added where there is no suffix)."""
-        checkpoint.write(_with_suffix(path), self._header(), self._tensors())
-
-    @classmethod
-    def load(  # pyright: ignore[reportIncompatibleMethodOverride]  # no pickled objects to replace
-        cls, path: str | Path, env: AnyEnv | None = None, device: torch.device | str = "auto", **kwargs: Any
-    ) -> Self:
-        """Load what `save` or `save_training` wrote; nothing in the file is executed.
-
-        Parameters
-        ----------
-        path
-            The file.
-        env
-            Environment to go on learning in; None to predict only, or to call `set_env` later.
-        device
-            Device of the networks.
-        kwargs
-            Further arguments of the constructor: num_envs, seed, tensorboard_log, verbose.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, or of another algorithm or program.
-        ValueError
-            If the environment has other spaces than the file.
-        """
-        return cls._from_content(_with_suffix(path), env, device, **kwargs)[0]
-
-    @classmethod
-    def _from_content(
-        cls, path: Path, env: AnyEnv | None, device: torch.device | str, **kwargs: Any
-    ) -> tuple[Self, dict[str, Any], dict[str, Tensor]]:
-        header, tensors = checkpoint.read(path)
-        if header["algorithm"] != cls.__name__:
-            raise checkpoint.CheckpointError(f"{path} holds a model of {header['algorithm']}, not of {cls.__name__}.")
-        config = cls.config_class.from_dict(header["config"])
-        kwargs = {"seed": header["seed"], **kwargs}
-        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)  # type: ignore[arg-type]
-        observation_space = checkpoint.space_from_json(header["observation_space"])
-        action_space = checkpoint.space_from_json(header["action_space"])
-        if model.env is not None:
-            try:
-                check_for_correct_spaces(model.env, observation_space, action_space)
-            except ValueError as error:
-                raise ValueError(f"{path} was trained on {header['env_id']}, not on {model.env_id}: {error}") from error
-        model.observation_space, model.action_space = observation_space, action_space
-        model.env_id = model.env_id or header["env_id"]
-        model._setup_model()
-        model.policy.load_state_dict(checkpoint.without_prefix("policy", tensors))
-        for name in ("actor_optimizer", "critic_optimizer"):
-            checkpoint.restore_optimizer(getattr(model, name), checkpoint.without_prefix(name, tensors))
-        model.num_timesteps, model._n_updates = header["num_timesteps"], header["n_updates"]
-        return model, header, tensors
-
-    def save_training(self, path: str | Path) -> None:
-        """Save the model and all that an exact continuation needs, between two windows (`on_rollout_start`)."""
-        if self.env is None:
-            raise ValueError("There is no environment whose state could be saved.")
-        assert self.ep_info_buffer is not None
-        tensors = {
-            **self._tensors(),
-            **checkpoint.with_prefix("env", self.env.env.get_state()),
-            "generator/learn": self._generator.get_state(),
-            "generator/predict": self._predict_generator.get_state(),
-            "episode/returns": torch.from_numpy(self._episodes.returns),
-            "episode/lengths": torch.from_numpy(self._episodes.lengths),
-        }
-        training = {"num_envs": self.n_envs, "episodes": list(self.ep_info_buffer)}
-        checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
-
-    @classmethod
-    def load_training(
-        cls, path: str | Path, env: AnyEnv | None, device: torch.device | str = "auto", **kwargs: Any
-    ) -> Self:
-        """Load what `save_training` wrote; `learn(n, reset_num_timesteps=False)` continues as if never interrupted.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, of another algorithm, of another task, or not of a training.
-        """
-        path = _with_suffix(path)
-        model, header, tensors = cls._from_content(path, env, device, **kwargs)
-        training = header.get("training")
-        if training is None:
-            raise checkpoint.CheckpointError(f"{path} holds a model only, not the state of a training.")
-        if model.env is None or (model.env_id, model.n_envs) != (header["env_id"], training["num_envs"]):
-            here = "no environment" if model.env is None else f"{model.n_envs} environments of {model.env_id}"
-            raise checkpoint.CheckpointError(
-                f"{path} continues {training['num_envs']} environments of {header['env_id']}. Got {here}."
-            )
-        model._last_obs = model.env.reset()
-        model.env.env.set_state(checkpoint.without_prefix("env", tensors))
-        model._generator.set_state(tensors["generator/learn"])
-        model._predict_generator.set_state(tensors["generator/predict"])
-        model._episodes.returns[:] = tensors["episode/returns"].numpy()
-        model._episodes.lengths[:] = tensors["episode/lengths"].numpy()
-        model.ep_info_buffer = deque(training["episodes"], maxlen=model._stats_window_size)
-        model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-        return model
-
-
-def _with_suffix(path: str | Path) -> Path:
-    """Return the path, ending in .zip where it has no suffix."""
-    path = Path(path)
-    return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")

@@ -12,8 +12,9 @@ import gymnasium
 import tyro
 
 from rpo.checkpoint import CheckpointError
-from rpo.env import DifferentiableVectorEnv, make_vector_env
+from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import evaluate
+from rpo.making import make_vector_env
 from rpo.plotting import learning_curve
 from rpo.presets import PRESETS
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files

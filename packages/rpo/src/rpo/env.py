@@ -1,9 +1,8 @@
-"""What rpo demands of an environment, and how it makes one from what users pass.
+"""What rpo demands of an environment.
 
 Any Gymnasium `VectorEnv` with torch tensors, `step_grad` and same-step autoreset will do, whatever simulates it.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,13 +16,6 @@ from torch import Tensor
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 """Observation, reward, terminated, truncated and info, of all environments."""
-
-STANDARD_WRAPPERS = (
-    gymnasium.wrappers.PassiveEnvChecker,
-    gymnasium.wrappers.OrderEnforcing,
-    gymnasium.wrappers.TimeLimit,
-)
-"""Wrappers that `gymnasium.make` adds: the vector environment needs none of them."""
 
 
 @runtime_checkable
@@ -107,66 +99,3 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
         raise ValueError(f"single_action_space must have bounds -1 and 1, which tanh fills. Got {actions}.")
     return env  # type: ignore[return-value]  # the checks above are the protocol
-
-
-def env_id_of(env: object) -> str | None:
-    """Return the registered id of an environment, of its spec, or None where it has none."""
-    spec = getattr(getattr(env, "unwrapped", env), "spec", None)
-    return None if spec is None else spec.id
-
-
-def import_namespace(env_id: str) -> None:
-    """Import the package that an id's namespace names, if the id is not registered yet.
-
-    Raises
-    ------
-    ValueError
-        If there is no such package, or it registers no such id.
-    """
-    if ":" in env_id or env_id in gymnasium.registry:
-        return
-    namespace, _, _ = env_id.rpartition("/")
-    if namespace:
-        try:
-            importlib.import_module(namespace)
-        except ModuleNotFoundError as error:
-            if error.name != namespace:
-                raise
-            raise ValueError(f"No environment {env_id!r}: there is no package {namespace!r} to register it.") from None
-    if env_id not in gymnasium.registry:
-        known = sorted(key for key in gymnasium.registry if key.startswith(f"{namespace}/")) if namespace else []
-        hint = f" {namespace} has {', '.join(known)}." if known else ""
-        raise ValueError(f"No environment {env_id!r} is registered.{hint}")
-
-
-def make_vector_env(env_id: str, num_envs: int, **kwargs: Any) -> DifferentiableVectorEnv:
-    """Make the vector environment of an id, importing the package of its namespace if need be."""
-    import_namespace(env_id)
-    env = gymnasium.make_vec(env_id, num_envs=num_envs, **kwargs)
-    try:
-        return check_env(env)
-    except (TypeError, ValueError):
-        env.close()
-        raise
-
-
-def vector_env_of(env: gymnasium.Env, num_envs: int) -> DifferentiableVectorEnv:
-    """Make the vector environment of the same spec and arguments as what `gymnasium.make` returned.
-
-    Raises
-    ------
-    ValueError
-        If the environment was not registered, or wrappers would be lost.
-    """
-    inner: gymnasium.Env = env
-    while isinstance(inner, gymnasium.Wrapper):
-        if not isinstance(inner, STANDARD_WRAPPERS):
-            raise ValueError(f"env is wrapped by {type(inner).__name__}, which the vector environment would not have.")
-        inner = inner.env
-    spec = inner.spec
-    if spec is None or spec.vector_entry_point is None:
-        raise ValueError(f"{type(inner).__name__} has no registered vector environment to train on.")
-    kwargs = dict(spec.kwargs)
-    if spec.max_episode_steps is not None:
-        kwargs["max_episode_steps"] = spec.max_episode_steps
-    return make_vector_env(spec.id, num_envs, **kwargs)

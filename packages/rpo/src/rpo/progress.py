@@ -23,7 +23,7 @@ class ProgressDisplay(BaseCallback):
         Seconds between plain lines.
     """
 
-    def __init__(self, total_timesteps: int, interval: float = 10.0) -> None:
+    def __init__(self, total_timesteps: int, interval: float = 5.0) -> None:
         super().__init__()
         self.total_timesteps = total_timesteps
         self.interval = interval

@@ -1,0 +1,122 @@
+"""Making environments from what users pass: an id, a single environment, or a vector environment."""
+
+import importlib
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import VectorEnv
+
+from rpo.env import DifferentiableVectorEnv, check_env
+from rpo.presets import PRESETS
+from rpo.vec_env import TorchVecEnv
+
+AnyEnv = DifferentiableVectorEnv | TorchVecEnv | gymnasium.Env | str
+"""What an algorithm takes as its environment."""
+
+STANDARD_WRAPPERS = (
+    gymnasium.wrappers.PassiveEnvChecker,
+    gymnasium.wrappers.OrderEnforcing,
+    gymnasium.wrappers.TimeLimit,
+)
+"""Wrappers that `gymnasium.make` adds: the vector environment needs none of them."""
+
+
+def env_id_of(env: object) -> str | None:
+    """Return the registered id of an environment, of its spec, or None where it has none."""
+    spec = getattr(getattr(env, "unwrapped", env), "spec", None)
+    return None if spec is None else spec.id
+
+
+def import_namespace(env_id: str) -> None:
+    """Import the package that an id's namespace names, if the id is not registered yet.
+
+    Raises
+    ------
+    ValueError
+        If there is no such package, or it registers no such id.
+    """
+    if ":" in env_id or env_id in gymnasium.registry:
+        return
+    namespace, _, _ = env_id.rpartition("/")
+    if namespace:
+        try:
+            importlib.import_module(namespace)
+        except ModuleNotFoundError as error:
+            if error.name != namespace:
+                raise
+            raise ValueError(f"No environment {env_id!r}: there is no package {namespace!r} to register it.") from None
+    if env_id not in gymnasium.registry:
+        known = sorted(key for key in gymnasium.registry if key.startswith(f"{namespace}/")) if namespace else []
+        hint = f" {namespace} has {', '.join(known)}." if known else ""
+        raise ValueError(f"No environment {env_id!r} is registered.{hint}")
+
+
+def make_vector_env(env_id: str, num_envs: int, **kwargs: Any) -> DifferentiableVectorEnv:
+    """Make the vector environment of an id, importing the package of its namespace if need be."""
+    import_namespace(env_id)
+    env = gymnasium.make_vec(env_id, num_envs=num_envs, **kwargs)
+    try:
+        return check_env(env)
+    except (TypeError, ValueError):
+        env.close()
+        raise
+
+
+def vector_env_of(env: gymnasium.Env, num_envs: int) -> DifferentiableVectorEnv:
+    """Make the vector environment of the same spec and arguments as what `gymnasium.make` returned.
+
+    Raises
+    ------
+    ValueError
+        If the environment was not registered, or wrappers would be lost.
+    """
+    inner: gymnasium.Env = env
+    while isinstance(inner, gymnasium.Wrapper):
+        if not isinstance(inner, STANDARD_WRAPPERS):
+            raise ValueError(f"env is wrapped by {type(inner).__name__}, which the vector environment would not have.")
+        inner = inner.env
+    spec = inner.spec
+    if spec is None or spec.vector_entry_point is None:
+        raise ValueError(f"{type(inner).__name__} has no registered vector environment to train on.")
+    kwargs = dict(spec.kwargs)
+    if spec.max_episode_steps is not None:
+        kwargs["max_episode_steps"] = spec.max_episode_steps
+    return make_vector_env(spec.id, num_envs, **kwargs)
+
+
+def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
+    """Return the adapter around what a user passes as environment.
+
+    Parameters
+    ----------
+    env
+        A differentiable vector environment, its adapter, an id, or what `gymnasium.make` returned.
+    num_envs
+        Environments to make from an id or a single environment; by default the paper's number for the task.
+
+    Raises
+    ------
+    ValueError
+        If the number of environments is not known, not positive, or not that of the environment given.
+    TypeError
+        If the environment is not differentiable, or is no environment.
+    """
+    if num_envs is not None and (not isinstance(num_envs, int) or num_envs < 1):
+        raise ValueError(f"num_envs must be an integer >= 1. Got {num_envs!r}.")
+    if isinstance(env, type) or (isinstance(env, str) and env.endswith("Policy")):
+        name = env if isinstance(env, str) else env.__name__
+        raise TypeError(f"env is the first argument and the policy an optional keyword. Got {name} as env.")
+    if isinstance(env, (TorchVecEnv, VectorEnv)):
+        adapter = env if isinstance(env, TorchVecEnv) else TorchVecEnv(env)  # type: ignore[arg-type]
+        if num_envs not in (None, adapter.num_envs):
+            raise ValueError(f"num_envs={num_envs} was asked for, but env has {adapter.num_envs}.")
+        return adapter
+    if not isinstance(env, (str, gymnasium.Env)):
+        raise TypeError(f"env must be a differentiable VectorEnv, an id or an Env. Got {type(env).__name__}.")
+    env_id = env.partition(":")[2] or env if isinstance(env, str) else env_id_of(env)
+    if num_envs is None:
+        if env_id not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise ValueError(f"num_envs must be given for {env_id}: there are presets for {known} only.")
+        num_envs = PRESETS[env_id].num_envs
+    return TorchVecEnv(make_vector_env(env, num_envs) if isinstance(env, str) else vector_env_of(env, num_envs))
