@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HORIZON = 32
 REPETITIONS = 7
@@ -42,7 +43,7 @@ def make(task: str, num_envs: int, threads: int):
 
     torch.set_num_threads(threads)
     gymnasium.register_envs(diffenvs)
-    env = gymnasium.make_vec(task, num_envs=num_envs, num_threads=threads).unwrapped
+    env: Any = gymnasium.make_vec(task, num_envs=num_envs, num_threads=threads).unwrapped
     env.reset(seed=0)
     generator = torch.Generator().manual_seed(0)
     shape = (HORIZON, *env.action_space.shape)
@@ -51,9 +52,11 @@ def make(task: str, num_envs: int, threads: int):
 
 def run_window(env, actions):
     """Gradient of the summed rewards of a window with respect to its actions."""
+    import torch
+
     env.detach()
     actions = actions.clone().requires_grad_()
-    total = sum(env.step_grad(action)[1].sum() for action in actions)
+    total = torch.stack([env.step_grad(action)[1].sum() for action in actions]).sum()
     total.backward()
     return actions.grad
 

@@ -4,7 +4,6 @@ The derivative of the summed rewards of 32 control steps with respect to all act
 random direction it is compared with central differences, in float64.
 """
 
-import gymnasium
 import torch
 
 import diffenvs
@@ -20,8 +19,7 @@ def total_reward(env, state, actions):
 
 def main() -> None:
     """Print the derivative from both sources."""
-    gymnasium.register_envs(diffenvs)
-    env = gymnasium.make_vec("diffenvs/Ant-v0", num_envs=4, dtype="float64", early_termination=False).unwrapped
+    env = diffenvs.DiffVectorEnv("diffenvs/Ant-v0", num_envs=4, dtype="float64", early_termination=False)
     env.reset(seed=0)
     state = env.get_state()
 

@@ -83,3 +83,11 @@ def test_random_streams_of_agent_and_environments_are_separate_from_torch_s_glob
     torch.manual_seed(2)
     second = train(2, make()).policy.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_ant_learns_to_run_within_400_thousand_steps():
+    model = RPO("diffenvs/Ant-v0", seed=0)
+    model.learn(400_000)
+    returns = [episode["r"] for episode in model.ep_info_buffer]
+    assert sum(returns) / len(returns) > 2_500  # the reference curve is near 4,000 there, a seed's noise included

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -130,3 +131,15 @@ def test_predicted_actions_are_in_bounds_and_sampled_reproducibly(lq):
     assert np.array_equal(first, second)
     assert np.abs(first).max() <= 1
     assert first.std() > 0
+
+
+def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq):
+    model = RPO(lq(1), CONFIG, seed=4)
+    obs = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
+    expected, _ = model.predict(obs, deterministic=True)
+    action, _ = model.predict(torch.from_numpy(obs).double(), deterministic=True)
+    assert action.dtype is torch.float64
+    np.testing.assert_allclose(action.numpy(), expected, rtol=1e-6)
+    assert model.predict(torch.from_numpy(obs[0]), deterministic=True)[0].shape == expected[0].shape
+    with pytest.raises(ValueError, match=r"observation must be \(2,\) or \(N, 2\). Got \(3, 4\)"):
+        model.predict(torch.zeros(3, 4))

@@ -70,6 +70,26 @@ class FirstOrderPolicy(BasePolicy):
             noise = torch.randn(distribution.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
             return torch.tanh(distribution.presquash(noise))
 
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # tensors too
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Return actions for raw observations, (obs,) or (N, obs): arrays for arrays, and tensors for tensors.
+
+        Parameters are those of Stable-Baselines3. A tensor's action has its device and dtype.
+
+        Raises
+        ------
+        ValueError
+            If the observation has another shape than the space.
+        """
+        if not isinstance(observation, Tensor):
+            return super().predict(observation, state, episode_start, deterministic)
+        expected = self.observation_space.shape or ()
+        if observation.ndim not in (1, 2) or observation.shape[-1:] != expected:
+            raise ValueError(f"observation must be {expected} or (N, {expected[0]}). Got {tuple(observation.shape)}.")
+        action = self.act(observation, deterministic, self.generator)
+        return action.to(observation.device, observation.dtype), state
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)
         return self.act(observation, deterministic, self.generator)

@@ -1,0 +1,59 @@
+"""What the README shows works, and its table of equations is that of the code."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["actions"].grad.isfinite().all()
+    assert names["actions"].grad.any()
+    assert names["action"].shape == (16, 8)
+
+
+def test_commands_are_those_that_continuous_integration_runs():
+    commands = re.findall(r"```sh\n(.*?)\n```", README, flags=re.DOTALL)
+    sessions = [command.rsplit(" ", 1)[1] for command in commands]
+    assert sessions == ["train", "tests"]
+    assert commands[1] in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_links_lead_to_files():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_each_equation_of_the_table_is_claimed_by_the_function_it_names():
+    rows = re.findall(r"\| (\d+), [^|]+\| \[`([^`]+)`\]\(([^)]+)\)", README)
+    assert [int(number) for number, _, _ in rows] == [2, 4, 9, 10, 11, 12, 13, 14]
+    for number, name, path in rows:
+        nodes = ast.walk(ast.parse((ROOT / path).read_text()))
+        functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+        assert f"Eq. ({number})" in (ast.get_docstring(functions[name.rsplit(".", 1)[1]]) or "")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs_and_is_short(example, capsys):
+    assert len(example.read_text().splitlines()) <= 80
+    runpy.run_path(str(example), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+def test_example_of_a_rollout_s_gradient_agrees_with_finite_differences(capsys):
+    runpy.run_path(str(ROOT / "examples/gradient_of_a_rollout.py"), run_name="__main__")
+    printed = dict(re.findall(r"^derivative, (\w+)\s+(\S+)$", capsys.readouterr().out, flags=re.MULTILINE))
+    assert float(printed["backward"]) == pytest.approx(float(printed["differences"]), rel=1e-5)
