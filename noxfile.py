@@ -58,6 +58,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Print the table of simulation speed."""
+    """Print the tables of simulation speed and of what a training iteration spends."""
     install(session)
     session.run(sys.executable, "benchmarks/simulation_speed.py", *session.posargs)
+    session.run(sys.executable, "benchmarks/training_iteration.py")
