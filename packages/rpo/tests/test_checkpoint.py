@@ -122,6 +122,102 @@ def test_file_of_something_else_is_refused(saved, change, message):
         RPO.load(saved)
 
 
+@pytest.mark.parametrize("key", ["algorithm", "config", "env_id", "seed", "action_space", "num_timesteps", "n_updates"])
+def test_file_without_a_part_of_its_header_is_refused(saved, key):
+    header, tensors = checkpoint.read(saved)
+    checkpoint.write(saved, {k: v for k, v in header.items() if k != key}, tensors)
+    with pytest.raises(CheckpointError, match=f"model.zip does not hold what was asked for: '{key}' is missing"):
+        RPO.load(saved)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "policy/actor.mean.weight",
+        "policy/normalizer.mean",
+        "actor_optimizer/0/exp_avg",
+        "critic_optimizer/1/step",
+        "env/x",
+        "env/elapsed",
+        "generator/learn",
+        "generator/predict",
+        "episode/returns",
+        "episode/lengths",
+    ],
+)
+def test_file_with_a_missing_or_misshapen_tensor_is_refused(trained, tmp_path, lq, name):
+    path = tmp_path / "training.zip"
+    trained.save_training(path)
+    header, tensors = checkpoint.read(path)
+    tensor = tensors.pop(name)
+    checkpoint.write(path, header, tensors)
+    with pytest.raises(CheckpointError, match=r"training\.zip does not hold"):
+        RPO.load_training(path, lq(4))
+    if name.startswith("env/"):  # whose shapes are the environment's own affair
+        return
+    checkpoint.write(path, header, tensors | {name: tensor.new_zeros(7)})
+    with pytest.raises(CheckpointError, match=r"training\.zip does not hold"):
+        RPO.load_training(path, lq(4))
+
+
+def test_file_without_the_moments_of_a_trained_model_is_refused(saved):
+    header, tensors = checkpoint.read(saved)
+    checkpoint.write(saved, header, {name: t for name, t in tensors.items() if "optimizer" not in name})
+    with pytest.raises(CheckpointError, match="the optimiser's moments do not fit its parameters"):
+        RPO.load(saved)
+
+
+def test_untrained_model_is_saved_and_loaded_too(lq, tmp_path):
+    RPO(lq(2), CONFIG, seed=0).save(tmp_path / "new")
+    assert RPO.load(tmp_path / "new", lq(2)).learn(8, log_interval=None).num_timesteps == 8
+
+
+def test_other_task_of_equal_spaces_is_refused_unless_it_is_set(tmp_path):
+    gymnasium.register("lq/Twin-v0", vector_entry_point=gymnasium.spec("lq/LinearQuadratic-v0").vector_entry_point)
+    try:
+        twin = gymnasium.make_vec("lq/Twin-v0", num_envs=2)
+    finally:
+        del gymnasium.registry["lq/Twin-v0"]
+    RPO("lq/LinearQuadratic-v0", CONFIG, num_envs=2, seed=0).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"was trained on lq/LinearQuadratic-v0, not on lq/Twin-v0.*call `set_env`"):
+        RPO.load(tmp_path / "model", twin)
+    model = RPO.load(tmp_path / "model")
+    model.set_env(twin)
+    assert model.learn(8, log_interval=None).env_id == "lq/Twin-v0"
+
+
+def test_state_is_restored_on_the_devices_of_the_environment(trained, tmp_path, lq):
+    class Elsewhere(lq):
+        def get_state(self):
+            return super().get_state() | {"x": self.x.to("meta")}  # a device that needs no hardware
+
+        def set_state(self, state):
+            self.devices = {name: tensor.device.type for name, tensor in state.items()}
+
+    trained.save_training(tmp_path / "training")
+    model = RPO.load_training(tmp_path / "training", Elsewhere(4))
+    assert model.env.env.devices == {"x": "meta", "elapsed": "cpu", "generator": "cpu"}
+
+
+def test_random_streams_of_another_device_are_refused(trained, tmp_path, lq):
+    path = tmp_path / "training.zip"
+    trained.save_training(path)
+    header, tensors = checkpoint.read(path)
+    cuda_state = torch.zeros(16, dtype=torch.uint8)  # seed and offset
+    checkpoint.write(path, header, tensors | {"generator/learn": cuda_state, "generator/predict": cuda_state})
+    with pytest.raises(CheckpointError, match="RNG state"):
+        RPO.load_training(path, lq(4))
+
+
+def test_training_is_saved_between_two_windows_only(lq, tmp_path):
+    model = RPO(lq(4), CONFIG, seed=0)
+    with pytest.raises(ValueError, match="A training is saved between two windows: none has begun"):
+        model.save_training(tmp_path / "early")
+    model.learn(1000, callback=lambda *_: model.num_timesteps < 24, log_interval=None)
+    with pytest.raises(ValueError, match="or one is not learned from yet"):
+        model.save_training(tmp_path / "late")
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.zip"):
         RPO.load(tmp_path / "nothing")

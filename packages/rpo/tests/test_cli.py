@@ -110,6 +110,7 @@ def test_environment_arguments_are_read_as_json_or_text():
         (["--env-args", "colour=red"], "unexpected keyword argument 'colour'"),
         (["--steps", "0"], r"--steps must be >= 1. Got 0"),
         (["--checkpoint-every", "-5"], r"--checkpoint-every must be >= 1. Got -5"),
+        (["--device", "gpu"], "`device` must be .* Got 'gpu'"),
         (["--clip-low", "1.5"], "`clip_low` of RPOConfig must be a number"),
         (["--num-envs", "-1"], r"num_envs must be >= 1. Got -1"),
         (["--env", "lq/Nothing-v0"], "there is no package 'lq'"),

@@ -30,8 +30,11 @@ from rpo import PRESETS, RPOConfig
         ("weight_decay", -1, "a number in [0, inf]"),
         ("target_reduce", "max", "'mean' or 'min'"),
         ("learning_rate_decay", "cosine", "'exponential' or 'linear'"),
-        ("hidden_sizes", (), "one or more integers >= 1"),
-        ("hidden_sizes", (8, 0), "one or more integers >= 1"),
+        ("hidden_sizes", (), "a tuple of integers >= 1"),
+        ("hidden_sizes", (8, 0), "a tuple of integers >= 1"),
+        ("hidden_sizes", (2.5,), "a tuple of integers >= 1"),
+        ("hidden_sizes", 400, "a tuple of integers >= 1"),
+        ("betas", 0.9, "two numbers in [0, 1)"),
         ("betas", (0.9, 1.0), "two numbers in [0, 1)"),
     ],
 )

@@ -45,6 +45,22 @@ def test_single_environment_stands_for_the_vector_environment_of_its_spec(regist
     assert (env.num_envs, env.max_episode_steps, env.start) == (3, 7, 0.5)
 
 
+def test_time_limit_given_to_make_is_that_of_the_vector_environment(registered):
+    model = RPO(gymnasium.make(registered, max_episode_steps=5), CONFIG, num_envs=3)
+    assert model.env.env.max_episode_steps == 5
+    model.learn(60, log_interval=None)
+    assert [episode["l"] for episode in model.ep_info_buffer] == [5] * 12
+
+
+def test_environment_may_lack_a_time_limit(lq):
+    class Endless(lq):
+        def __init__(self, num_envs):
+            super().__init__(num_envs)
+            del self.max_episode_steps
+
+    assert isinstance(check_env(Endless(2)), DifferentiableVectorEnv)
+
+
 def test_known_task_gets_its_preset(monkeypatch):
     preset = TaskPreset(num_envs=5, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7, clip_low=0.1, clip_high=0.2)
     monkeypatch.setitem(PRESETS, ID, preset)
@@ -101,6 +117,23 @@ def test_float32_environments_are_trained_too(lq):
 def test_wrong_arguments_are_explained(args, kwargs, error, message):
     with pytest.raises(error, match=message):
         RPO(*args, **kwargs)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", 1.5])
+def test_device_of_another_name_is_explained(lq, device):
+    with pytest.raises(ValueError, match=f'`device` must be "auto", "cpu", "cuda" or .* Got {device!r}'):
+        RPO(lq(2), CONFIG, device=device)
+
+
+def test_device_that_is_not_there_is_explained(lq, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="`device` is cuda, but torch finds 0 CUDA devices here"):
+        RPO(lq(2), CONFIG, device="cuda")
+    RPO(lq(2), CONFIG).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="`device` is cuda:1, but torch finds 0 CUDA devices here"):
+        RPO.load(tmp_path / "model", device=torch.device("cuda:1"))
+    assert RPO.load(tmp_path / "model").device.type == "cpu"
 
 
 def test_wrong_config_is_explained(lq):

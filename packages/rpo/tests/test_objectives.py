@@ -33,7 +33,7 @@ def objective_of(rollout, entropy_coef=0.0):
 
 def surrogate_of(model, rollout, action_grad, clip=(1.0, float("inf"))):
     policy = model.policy.actor(rollout.observations)
-    action, _ = objectives.regenerated_action(policy, rollout.presquash)
+    action = objectives.regenerated_action(policy, rollout.presquash)
     ratio = objectives.importance_ratio(policy, rollout.behaviour, rollout.presquash)
     return objectives.clipped_surrogate(action, action_grad, ratio, *clip)
 
@@ -100,9 +100,8 @@ def test_objective_gives_no_gradient_to_parameters(model):
 def test_regenerated_action_is_the_stored_action_under_any_policy():
     mean, log_std, u = torch.randn(3, 9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     policy = SquashedGaussian(mean.requires_grad_(), log_std)
-    action, noise = objectives.regenerated_action(policy, u)
+    action = objectives.regenerated_action(policy, u)
     torch.testing.assert_close(action, torch.tanh(u))
-    assert not noise.requires_grad
     (gradient,) = torch.autograd.grad(action.sum(), mean)
     torch.testing.assert_close(gradient, 1 - torch.tanh(u) ** 2)
 
@@ -131,6 +130,16 @@ def test_no_clipping_keeps_every_sample():
     assert objectives.inside_clip(torch.tensor([0.0, 1e-9, 1e9]), 1.0, float("inf")).all()
 
 
+def test_infinite_ratio_takes_no_part_without_clipping_either():
+    ratio = torch.tensor([1.0, float("inf"), float("nan")])
+    action = torch.zeros(3, 2, requires_grad=True)
+    action_grad = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
+    (gradient,) = torch.autograd.grad(
+        objectives.clipped_surrogate(action, action_grad, ratio, 1.0, float("inf")), action
+    )
+    assert torch.equal(gradient, torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]))
+
+
 def test_scaled_entropy_is_zero_at_the_target_and_one_opposite_it():
     # The target is -dim/2 nat.
     torch.testing.assert_close(objectives.scaled_entropy(torch.tensor([-4.0, 4.0]), 8), torch.tensor([0.0, 1.0]))
@@ -143,6 +152,15 @@ def test_kl_penalty_and_entropy_bonus_are_means_over_samples():
     noise = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     expected = objectives.scaled_entropy(new.entropy(noise), 2).mean()
     assert objectives.entropy_bonus(new, noise) == expected
+
+
+def test_kl_penalty_is_the_divergence_of_the_new_policy_from_the_old_one():
+    parameters = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    old, new = SquashedGaussian(*parameters[:2]), SquashedGaussian(*parameters[2:])
+    normals = [torch.distributions.Normal(policy.mean, policy.log_std.exp()) for policy in (old, new)]
+    expected = torch.distributions.kl_divergence(*normals).sum(-1).mean()
+    torch.testing.assert_close(objectives.kl_penalty(old, new), expected)
+    assert (objectives.kl_penalty(new, old) - expected).abs() > 0.1
 
 
 def test_policy_objective_weighs_its_terms():

@@ -1,5 +1,8 @@
+import contextlib
+
 import pytest
 import torch
+from stable_baselines3.common.logger import Logger
 
 from rpo import RPO, RPOConfig, objectives
 from rpo.policy import make_generator
@@ -76,11 +79,47 @@ def test_nan_final_observation_terminates_without_value_and_leaves_gradients_fin
 
 
 def test_exploded_observation_counts_as_a_termination(lq):
-    model = make(lq(3, start=1e5, limit=1e9))
+    model = make(lq(3, start=1e5, limit=1.5e6))
     model.env.env.x[1, 0] = 2e6
     rollout = roll_out(model, horizon=1)
     assert rollout.terminated[0].tolist() == [False, True, False]
     assert rollout.non_finite[0].tolist() == [False, True, False]
+
+
+def test_episode_that_goes_on_after_it_exploded_is_an_error(lq):
+    model = make(lq(3, start=0.1, limit=1e9))
+    model.env.env.x[1, 0] = 2e6
+    with pytest.raises(ValueError, match=r"LinearQuadratic goes on after a state .* must end the episode"):
+        roll_out(model, horizon=2)
+
+
+@pytest.mark.parametrize("key", ["final_obs", "non_finite"])
+def test_info_without_what_a_window_needs_is_an_error(lq, key):
+    class Silent(lq):
+        def step_grad(self, actions):
+            *rest, info = super().step_grad(actions)
+            return *rest, {name: value for name, value in info.items() if name != key}
+
+    with pytest.raises(ValueError, match=rf"info of Silent.step_grad must have '{key}'. Got \['"):
+        roll_out(make(Silent(2)))
+
+
+def test_counts_are_summed_over_the_windows_between_two_outputs(lq):
+    class Poisoned(lq):
+        def step_grad(self, actions):
+            self.poison_step = self.steps + 1 if self.steps in (1, 9, 10, 17) else None  # windows 1, 2, 2, 3
+            return super().step_grad(actions)
+
+    written = []
+    model = RPO(Poisoned(3), CONFIG, seed=0)
+    model._logger = Logger(None, [])
+    model._custom_logger = True
+    model.logger.dump = lambda step: (
+        written.append(model.logger.name_to_value["train/non_finite_states"]),
+        Logger.dump(model.logger, step),
+    )
+    model.learn(24 * 4, log_interval=2)
+    assert written == [3, 1]
 
 
 def test_training_goes_on_after_a_non_finite_state_and_counts_it(lq):
@@ -106,6 +145,27 @@ def test_environment_with_a_lost_gradient_takes_no_part(lq):
     model.learn(24, log_interval=None)
     assert model.logger.name_to_value["train/lost_gradients"] == 1
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_learning_after_a_window_cut_short_starts_new_episodes(lq, error):
+    model = RPO(lq(3, max_episode_steps=12), CONFIG, seed=0)
+    model.learn(24, log_interval=None)
+
+    def cut(*_):
+        if model.num_timesteps < 36:
+            return True
+        if error is None:
+            return False
+        raise error
+
+    with contextlib.suppress(KeyboardInterrupt):
+        model.learn(1000, callback=cut, log_interval=None, reset_num_timesteps=False)
+    assert model.num_timesteps == 36
+    model.learn(48, log_interval=None, reset_num_timesteps=False)
+    # Sixteen steps from a reset: one episode of twelve in each of three environments.
+    assert [episode["l"] for episode in model.ep_info_buffer] == [12] * 3
+    assert model._episodes.lengths.tolist() == model.env.env.elapsed.tolist() == [4] * 3
 
 
 def test_giving_a_window_up_stops_learning_without_an_update(lq):

@@ -77,6 +77,21 @@ def test_functional_callback_is_called_once_per_control_step(model):
     assert calls == list(range(4, 33, 4))
 
 
+def test_callbacks_see_rewards_and_ends_as_arrays(model):
+    seen = []
+
+    def callback(local, _):
+        rewards, dones = local["rewards"], local["dones"]
+        assert isinstance(rewards, np.ndarray)
+        assert dones.dtype == bool
+        assert "infos" not in local
+        seen.append((len(rewards), float(rewards[0]), [bool(done) for done in dones], rewards.mean(), ~dones & dones))
+        return True
+
+    model.learn(32, callback=callback)
+    assert [ends for _, _, ends, _, _ in seen] == [[step == 5] * 4 for step in range(8)]
+
+
 def test_evaluate_policy_agrees_with_our_own_evaluation(model, lq):
     env = lq(3, max_episode_steps=6)
     adapter = TorchVecEnv(env)
@@ -131,6 +146,17 @@ def test_predicted_actions_are_in_bounds_and_sampled_reproducibly(lq):
     assert np.array_equal(first, second)
     assert np.abs(first).max() <= 1
     assert first.std() > 0
+
+
+def test_seeding_again_repeats_the_predictions(lq):
+    model = RPO(lq(1), CONFIG, seed=4)
+    obs = np.ones((5, 2), np.float32)
+    predictions = []
+    for _ in range(2):
+        model.set_random_seed(0)
+        predictions.append(model.predict(obs)[0])
+    assert np.array_equal(*predictions)
+    assert not np.array_equal(model.predict(obs)[0], predictions[0])
 
 
 def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq):

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -23,16 +22,6 @@ from rpo.rollout import Rollout, collect
 SCHEDULES = {"exponential": schedules.exponential, "linear": schedules.linear}
 
 
-class HostArray:
-    """A tensor that callbacks see as a NumPy array; it moves to the host only if one of them looks."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor.detach()
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self._tensor.cpu().numpy(), dtype=dtype)
-
-
 class AbstractAlgorithm(FirstOrderModel[ConfigT]):
     """Base of the algorithms that learn from the gradients of a differentiable environment; see `FirstOrderModel`.
 
@@ -45,7 +34,8 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
     def update(self, rollout: Rollout) -> dict[str, Tensor]:
         """Improve policy and critics on one window, and return statistics to log by name.
 
-        A scalar is logged as `train/<name>`, the elements of a vector as `<name>/<index>`.
+        A scalar is logged as `train/<name>`, the elements of a vector as `<name>/<index>`. What is logged is the last
+        window's, but an integer scalar is a count: it is summed over the windows since the last output.
         """
 
     def learn(  # pyright: ignore[reportIncompatibleMethodOverride]  # log_interval counts windows
@@ -57,10 +47,14 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Train until `total_timesteps` environment steps, in whole windows; see Stable-Baselines3 for the arguments.
+        """Train for at least `total_timesteps` environment steps, in whole windows.
+
+        The arguments are Stable-Baselines3's: `total_timesteps` counts from 0, or with `reset_num_timesteps=False` from
+        the steps taken before, and `log_interval` counts windows.
 
         Callbacks are called once per control step (of all environments), inside the open graph: they must not step the
-        training environment. `log_interval` counts windows.
+        training environment. Their `locals` have the arrays `rewards` and `dones`, (N,), and no `infos`. A window that
+        a callback gives up is not learned from, and the next `learn` resets the environment.
         """
         if self.env is None:
             raise ValueError(f"{type(self).__name__} has no environment to learn in: call `set_env` first.")
@@ -74,6 +68,8 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             self._set_learning_rates()
             callback.on_rollout_start()
+            # A window that a callback or an exception cuts short leaves no observation: the next `learn` resets.
+            last, self._last_obs = self._last_obs, None
             rollout = self._collect(callback)
             if rollout is None:
                 break
@@ -83,6 +79,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             self._n_updates += 1
             windows += 1
             self._record(rollout, metrics)
+            self._last_obs = last
             if log_interval is not None and windows % log_interval == 0:
                 self.dump_logs(windows)
         callback.on_training_end()
@@ -113,7 +110,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
 
         def on_step(rewards: Tensor, ended: Tensor) -> bool:
             self.num_timesteps += self.n_envs
-            callback.update_locals({"rewards": HostArray(rewards), "dones": HostArray(ended)})
+            callback.update_locals({"rewards": rewards.detach().cpu().numpy(), "dones": ended.cpu().numpy()})
             return callback.on_step()
 
         self.policy.normalizer.refresh()
@@ -157,7 +154,6 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         observations = rollout.observations.flatten(0, 1)
         with torch.no_grad():
             explained = objectives.explained_variance(critics(observations).mean(0), targets)
-        losses, norms = [], []
         for _ in range(cfg.critic_epochs):
             order = torch.randperm(len(targets), generator=self._generator, device=self.device)
             batches = order.chunk(cfg.critic_minibatches)
@@ -176,7 +172,11 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the seconds of the block to what is logged as `time/<name>_seconds`."""
+        """Add the seconds of the block to what is logged as `time/<name>_seconds`.
+
+        They are the host's. CUDA works behind the host's back: there they say how long the block took to launch its
+        kernels and to wait where it needed a result, not how long the kernels took.
+        """
         start = time.perf_counter()
         yield
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
@@ -202,7 +202,8 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             values = flat[position : position + tensor.numel()]
             position += tensor.numel()
             if tensor.ndim == 0:
-                self.logger.record(f"train/{name}", values[0])
+                before = 0.0 if tensor.is_floating_point() else self.logger.name_to_value[f"train/{name}"]
+                self.logger.record(f"train/{name}", before + values[0])
                 continue
             for index, value in enumerate(values):
                 self.logger.record(f"{name}/{index:02d}", value, exclude=("stdout", "log"))
@@ -211,7 +212,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             self.logger.record(f"time/{name}_seconds", seconds)
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write the last window's numbers to the logger's outputs."""
+        """Write the last window's numbers, and the counts since the last output, to the logger's outputs."""
         assert self.ep_info_buffer is not None
         elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         if self.ep_info_buffer:

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,22 @@ TENSORS_NAME = "tensors.safetensors"
 
 class CheckpointError(ValueError):
     """A file is damaged, or holds something else than what was asked for."""
+
+
+@contextlib.contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Report what fails in the block, where the content of a file is put to use, as a fault of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If a part is missing, or is not what the block needs.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{path} does not hold what was asked for: {reason}") from error
 
 
 def write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -103,8 +119,31 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{index}/{name}": tensor for index, values in state.items() for name, tensor in values.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned; the settings are those of the optimiser."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], untouched: bool) -> None:
+    """Put back what `optimizer_tensors` returned; the settings are those of the optimiser.
+
+    Parameters
+    ----------
+    optimizer
+        A fresh Adam or AdamW of the same parameters.
+    tensors
+        Its moments and step counts; none of them if it has taken no step yet.
+    untouched
+        Whether it may have taken no step.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, too many, or of another shape than its parameter.
+    """
+    parameters = enumerate(optimizer.param_groups[0]["params"])
+    expected = {
+        f"{index}/{name}": shape
+        for index, parameter in parameters
+        for name, shape in (("step", torch.Size()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape))
+    }
+    if not (untouched and not tensors) and {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise ValueError("the optimiser's moments do not fit its parameters.")
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split("/")

@@ -79,8 +79,11 @@ class AlgorithmConfig:
         shapes = ("exponential", "linear")
         require(self, "learning_rate_decay", "'exponential' or 'linear'", self.learning_rate_decay in shapes)
         sizes = self.hidden_sizes
-        require(self, "hidden_sizes", "one or more integers >= 1", bool(sizes) and all(size >= 1 for size in sizes))
-        valid_betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        valid_sizes = isinstance(sizes, tuple) and all(type(size) is int and size >= 1 for size in sizes)
+        require(self, "hidden_sizes", "a tuple of integers >= 1", valid_sizes and bool(sizes))
+        valid_betas = (
+            isinstance(self.betas, tuple) and len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        )
         require(self, "betas", "two numbers in [0, 1)", valid_betas)
 
     @classmethod

@@ -25,7 +25,7 @@ class DifferentiableVectorEnv(Protocol):
     `info` has the same keys at every step: `final_obs` (N, obs), the true next observation of every environment,
     attached to the graph like observation and reward; `_final_obs` (N,), which episodes ended; `non_finite` (N,), which
     ended because their state was not finite. The observation of an ended environment is the one after its reset, a
-    constant.
+    constant. A state that is not finite, or is observed beyond 1e6 in magnitude, must end its episode.
     """
 
     num_envs: int
@@ -33,7 +33,6 @@ class DifferentiableVectorEnv(Protocol):
     single_observation_space: gymnasium.Space
     single_action_space: gymnasium.Space
     metadata: dict[str, Any]
-    max_episode_steps: int
     spec: EnvSpec | None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -81,11 +80,7 @@ def check_env(env: object) -> DifferentiableVectorEnv:
         )
     if not isinstance(env, VectorEnv):
         raise TypeError(f"env must be a gymnasium.vector.VectorEnv with step_grad. Got {type(env).__name__}.")
-    missing = [
-        name
-        for name in ("step_grad", "detach", "get_state", "set_state", "device", "max_episode_steps")
-        if not hasattr(env, name)
-    ]
+    missing = [name for name in ("step_grad", "detach", "get_state", "set_state", "device") if not hasattr(env, name)]
     if missing:
         raise TypeError(f"{type(env).__name__} is not differentiable: it has no {', '.join(missing)}.")
     mode = env.metadata.get("autoreset_mode")

@@ -20,6 +20,12 @@ class EpisodeStatistics:
         self.returns = np.zeros(num_envs, dtype=np.float64)
         self.lengths = np.zeros(num_envs, dtype=np.int64)
 
+    def restore(self, returns: np.ndarray, lengths: np.ndarray) -> None:
+        """Go on from the running returns and lengths of as many environments, (N,) each."""
+        if not returns.shape == lengths.shape == self.returns.shape:
+            raise ValueError(f"there are {len(self.returns)} environments. Got {returns.shape} and {lengths.shape}.")
+        self.returns[:], self.lengths[:] = returns, lengths
+
     def update(self, rewards: np.ndarray, ended: np.ndarray) -> list[dict[str, float]]:
         """Add a window, (horizon, N) each, and return its finished episodes as Stable-Baselines3 notes them."""
         finished = []

@@ -75,7 +75,7 @@ def vector_env_of(env: gymnasium.Env, num_envs: int) -> DifferentiableVectorEnv:
         if not isinstance(inner, STANDARD_WRAPPERS):
             raise ValueError(f"env is wrapped by {type(inner).__name__}, which the vector environment would not have.")
         inner = inner.env
-    spec = inner.spec
+    spec = env.spec  # the outermost one's has the time limit
     if spec is None or spec.vector_entry_point is None:
         raise ValueError(f"{type(inner).__name__} has no registered vector environment to train on.")
     kwargs = dict(spec.kwargs)

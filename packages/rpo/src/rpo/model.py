@@ -16,7 +16,7 @@ from rpo import checkpoint
 from rpo.config import AlgorithmConfig
 from rpo.episodes import EpisodeStatistics
 from rpo.making import AnyEnv, env_id_of, resolve_env
-from rpo.policy import FirstOrderPolicy, make_generator
+from rpo.policy import FirstOrderPolicy, make_generator, resolve_device
 from rpo.vec_env import TorchVecEnv
 
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
@@ -38,7 +38,7 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
     seed
         Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
     device
-        Device of the networks; "auto" is the environment's.
+        Device of the networks, "cpu" or "cuda"; "auto" is the environment's.
     stats_window_size
         Finished episodes over which the logged return and length are averaged.
     tensorboard_log, verbose
@@ -74,6 +74,7 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         self.config = config or self.config_class.for_env(self.env_id)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
             device = adapter.env.device
+        device = resolve_device(device)
         super().__init__(
             policy,
             adapter,
@@ -90,11 +91,10 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
 
     def _setup_model(self) -> None:
         """Make networks, optimisers and random generators."""
-        self.set_random_seed(self.seed)
         assert issubclass(self.policy_class, FirstOrderPolicy)
         self.policy = self.policy_class(self.observation_space, self.action_space, self.config, self.seed)  # type: ignore[arg-type]
         self.policy.to(self.device)
-        self.policy.generator = self._predict_generator
+        self.set_random_seed(self.seed)
         self.actor_optimizer = self._make_optimizer(self.policy.actor, self.config.learning_rate)
         self.critic_optimizer = self._make_optimizer(self.policy.critics, self.config.critic_learning_rate)
         self._episodes = EpisodeStatistics(0 if self.env is None else self.n_envs)
@@ -106,9 +106,9 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         )
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed the generators of this model, and the environment at its next reset; no global one."""
+        """Seed the generators of learning and of `predict`, and the environment at its next reset; no global one."""
         streams = [None, None] if seed is None else np.random.SeedSequence(seed).generate_state(2).tolist()
-        self._generator, self._predict_generator = (make_generator(self.device, stream) for stream in streams)
+        self._generator, self.policy.generator = (make_generator(self.device, stream) for stream in streams)
         if seed is not None:
             self.action_space.seed(seed)
             if self.env is not None:
@@ -159,7 +159,7 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         }
 
     def save(self, path: str | Path) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # nothing is optional
-        """Save settings, networks, normaliser and optimisers to a file (".zip" is added where there is no suffix)."""
+        """Save settings, networks, normaliser and optimisers to a file (".zip" is added unless the path ends in it)."""
         checkpoint.write(_with_suffix(path), self._header(), self._tensors())
 
     @classmethod
@@ -182,9 +182,9 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         Raises
         ------
         CheckpointError
-            If the file is damaged, or of another algorithm or program.
+            If the file is damaged or incomplete, or of another algorithm or program.
         ValueError
-            If the environment has other spaces than the file.
+            If the environment has another id or other spaces than the file.
         """
         return cls._from_content(_with_suffix(path), env, device, **kwargs)[0]
 
@@ -193,37 +193,55 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         cls, path: Path, env: AnyEnv | None, device: torch.device | str, **kwargs: Any
     ) -> tuple[Self, dict[str, Any], dict[str, Tensor]]:
         header, tensors = checkpoint.read(path)
-        if header["algorithm"] != cls.__name__:
-            raise checkpoint.CheckpointError(f"{path} holds a model of {header['algorithm']}, not of {cls.__name__}.")
-        config = cls.config_class.from_dict(header["config"])
-        kwargs = {"seed": header["seed"], **kwargs}
+        with checkpoint.content_of(path):
+            if header["algorithm"] != cls.__name__:
+                raise ValueError(f"it holds a model of {header['algorithm']}, not of {cls.__name__}.")
+            config = cls.config_class.from_dict(header["config"])
+            observation_space = checkpoint.space_from_json(header["observation_space"])
+            action_space = checkpoint.space_from_json(header["action_space"])
+            kwargs = {"seed": header["seed"], **kwargs}
+            env_id = header["env_id"]
         model = cls(env, config, device=device, _init_setup_model=False, **kwargs)  # type: ignore[arg-type]
-        observation_space = checkpoint.space_from_json(header["observation_space"])
-        action_space = checkpoint.space_from_json(header["action_space"])
         if model.env is not None:
             try:
                 check_for_correct_spaces(model.env, observation_space, action_space)
             except ValueError as error:
-                raise ValueError(f"{path} was trained on {header['env_id']}, not on {model.env_id}: {error}") from error
+                raise ValueError(f"{path} was trained on {env_id}, not on {model.env_id}: {error}") from error
+        if None not in (env_id, model.env_id) and env_id != model.env_id:
+            raise ValueError(
+                f"{path} was trained on {env_id}, not on {model.env_id}. To go on there all the same, load it without "
+                "an environment and call `set_env`."
+            )
         model.observation_space, model.action_space = observation_space, action_space
-        model.env_id = model.env_id or header["env_id"]
-        model._setup_model()
-        model.policy.load_state_dict(checkpoint.without_prefix("policy", tensors))
-        for name in ("actor_optimizer", "critic_optimizer"):
-            checkpoint.restore_optimizer(getattr(model, name), checkpoint.without_prefix(name, tensors))
-        model.num_timesteps, model._n_updates = header["num_timesteps"], header["n_updates"]
+        model.env_id = model.env_id or env_id
+        with checkpoint.content_of(path):
+            model._setup_model()
+            model.policy.load_state_dict(checkpoint.without_prefix("policy", tensors))
+            for name in ("actor_optimizer", "critic_optimizer"):
+                moments = checkpoint.without_prefix(name, tensors)
+                checkpoint.restore_optimizer(getattr(model, name), moments, untouched=header["n_updates"] == 0)
+            model.num_timesteps, model._n_updates = header["num_timesteps"], header["n_updates"]
         return model, header, tensors
 
     def save_training(self, path: str | Path) -> None:
-        """Save the model and all that an exact continuation needs, between two windows (`on_rollout_start`)."""
+        """Save the model and all that an exact continuation needs, between two windows (`on_rollout_start`).
+
+        Raises
+        ------
+        ValueError
+            If no training has begun, or inside a window.
+        """
         if self.env is None:
             raise ValueError("There is no environment whose state could be saved.")
+        if self._last_obs is None:
+            raise ValueError("A training is saved between two windows: none has begun, or one is not learned from yet.")
         assert self.ep_info_buffer is not None
+        assert self.policy.generator is not None
         tensors = {
             **self._tensors(),
             **checkpoint.with_prefix("env", self.env.env.get_state()),
             "generator/learn": self._generator.get_state(),
-            "generator/predict": self._predict_generator.get_state(),
+            "generator/predict": self.policy.generator.get_state(),
             "episode/returns": torch.from_numpy(self._episodes.returns),
             "episode/lengths": torch.from_numpy(self._episodes.lengths),
         }
@@ -239,30 +257,37 @@ class FirstOrderModel(BaseAlgorithm, Generic[ConfigT]):
         Raises
         ------
         CheckpointError
-            If the file is damaged, of another algorithm, of another task, or not of a training.
+            If the file is damaged, of another algorithm, of another number of environments, or not of a training, or
+            if the networks were on another kind of device, whose random streams go on nowhere else.
+        ValueError
+            If the environment is of another task than the file.
         """
         path = _with_suffix(path)
         model, header, tensors = cls._from_content(path, env, device, **kwargs)
-        training = header.get("training")
-        if training is None:
+        if "training" not in header:
             raise checkpoint.CheckpointError(f"{path} holds a model only, not the state of a training.")
-        if model.env is None or (model.env_id, model.n_envs) != (header["env_id"], training["num_envs"]):
+        with checkpoint.content_of(path):
+            num_envs, episodes = header["training"]["num_envs"], header["training"]["episodes"]
+        if model.env is None or (model.env_id, model.n_envs) != (header["env_id"], num_envs):
             here = "no environment" if model.env is None else f"{model.n_envs} environments of {model.env_id}"
             raise checkpoint.CheckpointError(
-                f"{path} continues {training['num_envs']} environments of {header['env_id']}. Got {here}."
+                f"{path} continues {num_envs} environments of {header['env_id']}. Got {here}."
             )
         model._last_obs = model.env.reset()
-        model.env.env.set_state(checkpoint.without_prefix("env", tensors))
-        model._generator.set_state(tensors["generator/learn"])
-        model._predict_generator.set_state(tensors["generator/predict"])
-        model._episodes.returns[:] = tensors["episode/returns"].numpy()
-        model._episodes.lengths[:] = tensors["episode/lengths"].numpy()
-        model.ep_info_buffer = deque(training["episodes"], maxlen=model._stats_window_size)
+        assert model.policy.generator is not None
+        with checkpoint.content_of(path):
+            here = model.env.env.get_state()
+            state = checkpoint.without_prefix("env", tensors)
+            model.env.env.set_state({name: tensor.to(here[name].device) for name, tensor in state.items()})
+            model._generator.set_state(tensors["generator/learn"])
+            model.policy.generator.set_state(tensors["generator/predict"])
+            model._episodes.restore(tensors["episode/returns"].numpy(), tensors["episode/lengths"].numpy())
+            model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)
         return model
 
 
 def _with_suffix(path: str | Path) -> Path:
-    """Return the path, ending in .zip where it has no suffix."""
+    """Return the path, with ".zip" added unless it ends in it."""
     path = Path(path)
     return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")

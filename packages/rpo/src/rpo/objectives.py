@@ -42,10 +42,8 @@ def action_gradients(
     return torch.stack([gradient.to(actions[0].dtype) for gradient in torch.autograd.grad(objective, list(actions))])
 
 
-def regenerated_action(
-    policy: SquashedGaussian, u: Float[Tensor, "*batch act"]
-) -> tuple[Float[Tensor, "*batch act"], Float[Tensor, "*batch act"]]:
-    """Return the stored action as a function of the current policy's parameters, and its noise.
+def regenerated_action(policy: SquashedGaussian, u: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch act"]:
+    """Return the stored action as a function of the current policy's parameters.
 
     Parameters
     ----------
@@ -56,16 +54,16 @@ def regenerated_action(
 
     Returns
     -------
-    tuple
-        Action with gradient to the policy, and the constant noise that makes the policy produce it, both (..., act).
+    Tensor
+        Action with gradient to the policy, (..., act).
 
     Notes
     -----
-    Eq. (12) of [RPO]: eps = (u - mu) / sigma, a = tanh(mu + sigma * eps). The value is the stored action whatever the
-    parameters are, only the derivative follows them.
+    Eq. (12) of [RPO]: eps = (u - mu) / sigma, a constant; a = tanh(mu + sigma * eps). The value is the stored action
+    whatever the parameters are, only the derivative follows them.
     """
     noise = ((u - policy.mean) * (-policy.log_std).exp()).detach()
-    return torch.tanh(policy.presquash(noise)), noise
+    return torch.tanh(policy.presquash(noise))
 
 
 @torch.no_grad()
@@ -80,8 +78,8 @@ def importance_ratio(
 
 
 def inside_clip(ratio: Float[Tensor, "*batch"], clip_low: float, clip_high: float) -> Bool[Tensor, "*batch"]:
-    """Return which samples take part: 1 - clip_low <= ratio <= 1 + clip_high."""
-    return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high)
+    """Return which samples take part: 1 - clip_low <= ratio <= 1 + clip_high, and finite."""
+    return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high) & ratio.isfinite()
 
 
 def clipped_surrogate(

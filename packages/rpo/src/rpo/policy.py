@@ -13,6 +13,27 @@ from rpo.networks import Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
 
 
+def resolve_device(device: torch.device | str) -> torch.device:
+    """Return the device of that name; "auto" is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If it is no such device, or not on this machine. Stable-Baselines3 would take the CPU instead.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        result = torch.device(device)
+    except (RuntimeError, TypeError):
+        result = None
+    if result is None or result.type not in ("cpu", "cuda"):
+        raise ValueError(f'`device` must be "auto", "cpu", "cuda" or "cuda:<number>". Got {device!r}.')
+    if result.type == "cuda" and (result.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"`device` is {result}, but torch finds {torch.cuda.device_count()} CUDA devices here.")
+    return result
+
+
 def make_generator(device: torch.device, seed: int | None) -> torch.Generator:
     """Return a random generator of its own on a device; a random one without a seed."""
     generator = torch.Generator(device)
@@ -84,9 +105,9 @@ class FirstOrderPolicy(BasePolicy):
         """
         if not isinstance(observation, Tensor):
             return super().predict(observation, state, episode_start, deterministic)
-        expected = self.observation_space.shape or ()
-        if observation.ndim not in (1, 2) or observation.shape[-1:] != expected:
-            raise ValueError(f"observation must be {expected} or (N, {expected[0]}). Got {tuple(observation.shape)}.")
+        (size,) = self.observation_space.shape or ()
+        if observation.ndim not in (1, 2) or observation.shape[-1] != size:
+            raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
         action = self.act(observation, deterministic, self.generator)
         return action.to(observation.device, observation.dtype), state
 

@@ -14,7 +14,7 @@ from rpo.objectives import scaled_entropy
 from rpo.policy import FirstOrderPolicy
 
 EXPLODED = 1e6
-"""Observations beyond this magnitude count as a termination without value."""
+"""Observations beyond this magnitude count as a termination without value; the environment must end the episode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Rollout:
     non_finite: Bool[Tensor, "horizon world"]
     """Next states that were not finite, or exploded: terminated too."""
     simulation_seconds: float
-    """Time spent in the environment's forward steps."""
+    """Time spent in the environment's forward steps; on CUDA, in launching them (see `AbstractAlgorithm.timed`)."""
 
 
 def collect(
@@ -78,6 +78,12 @@ def collect(
     -------
     Rollout or None
         The window, or None if it was given up.
+
+    Raises
+    ------
+    ValueError
+        If the environment's info lacks what `DifferentiableVectorEnv` asks for, or an episode goes on after a state
+        that is not finite or has exploded.
     """
     raw = env.detach()
     env_dtype = raw.dtype
@@ -99,7 +105,10 @@ def collect(
         means.append(distribution.mean)
         log_stds.append(distribution.log_std)
         actions.append(action)
-        steps.append((reward, terminated, truncated, info["final_obs"], info["non_finite"]))
+        try:
+            steps.append((reward, terminated, truncated, info["final_obs"], info["non_finite"]))
+        except KeyError as error:
+            raise ValueError(f"info of {type(env).__name__}.step_grad must have {error}. Got {list(info)}.") from None
         raw = next_raw
         if not on_step(reward, terminated | truncated):
             env.detach()
@@ -108,6 +117,11 @@ def collect(
         torch.stack(column).to(policy.device) for column in zip(*steps, strict=True)
     )
     bad = non_finite | ~(final_obs.detach().abs() <= EXPLODED).all(-1)  # NaN fails the comparison
+    if (bad & ~(terminated | truncated)).any():
+        raise ValueError(
+            f"{type(env).__name__} goes on after a state that is not finite, or observed beyond {EXPLODED:.0e}: such a "
+            "state must end the episode."
+        )
     distribution = SquashedGaussian(torch.stack(means), torch.stack(log_stds))
     # The values of all next observations at once: those that end the window or an episode enter the objective, all of
     # them the critics' targets. Observations of lost states are replaced before the network, so that their gradient is

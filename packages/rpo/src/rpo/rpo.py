@@ -78,7 +78,7 @@ class RPO(AbstractAlgorithm[RPOConfig]):
         epochs = []
         for _ in range(cfg.policy_epochs):
             policy = self.policy.actor(rollout.observations)
-            action, _ = objectives.regenerated_action(policy, rollout.presquash)
+            action = objectives.regenerated_action(policy, rollout.presquash)
             ratio = objectives.importance_ratio(policy, old, rollout.presquash)
             surrogate = objectives.clipped_surrogate(action, action_grad, ratio, cfg.clip_low, cfg.clip_high)
             kl = objectives.kl_penalty(old, policy)
