@@ -1,5 +1,7 @@
 import json
+import os
 import pickle
+import stat
 import zipfile
 
 import gymnasium
@@ -259,6 +261,16 @@ def test_failed_write_leaves_the_old_file_and_no_rubbish(saved, trained, monkeyp
         trained.save(saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_file_has_the_permissions_of_any_new_file(trained, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        trained.save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model.zip").stat().st_mode) == 0o666 & ~mask
 
 
 def test_policy_alone_is_neither_pickled_nor_unpickled(trained, tmp_path):

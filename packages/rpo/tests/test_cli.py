@@ -1,11 +1,16 @@
 import csv
+import dataclasses
 import json
+import os
+import re
 import sys
 
 import pytest
+from stable_baselines3.common.logger import CSVOutputFormat
 
-from rpo import RPO, cli, plotting
+from rpo import RPO, RPOConfig, cli, plotting
 from rpo.cli import main, parse_env_args, parse_train
+from rpo.progress import ProgressDisplay
 from rpo.runs import RunFolder, RunSettings
 
 SMALL = [
@@ -78,10 +83,10 @@ def test_resumed_run_equals_one_never_interrupted(tmp_path):
 def test_resume_is_refused_where_it_cannot_be_exact(tmp_path):
     run = train(tmp_path, "--steps", "32")
     resume = ["train", "--resume", str(run.path)]
-    with pytest.raises(SystemExit, match=r"is finished: 32 steps. Ask for more with --steps"):
-        main(resume)
     with pytest.raises(SystemExit, match="A resumed run keeps its settings"):
         main([*resume, "--steps", "64", "--gamma", "0.5"])
+    with pytest.raises(SystemExit, match="A resumed run keeps its settings"):
+        main([*resume, "--steps", "64", "--device", "cpu"])
     for checkpoint in run.checkpoints.iterdir():
         checkpoint.write_bytes(b"")
     with pytest.raises(SystemExit, match="has no checkpoint to resume from"):
@@ -139,13 +144,117 @@ def test_unknown_command_lists_the_known(capsys):
     assert "train" in capsys.readouterr().out
 
 
-def test_interrupted_training_says_how_to_continue(tmp_path, monkeypatch):
-    def interrupt(*_):
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def command_of(error):
+    (command,) = re.findall("Continue with: rpo (.*)", str(error.value))
+    return command.split()
+
+
+@pytest.mark.parametrize("moment", ["_on_rollout_start", "_on_step"])
+def test_interrupted_training_says_how_to_continue_even_before_its_first_window(tmp_path, monkeypatch, moment):
+    whole = train(tmp_path / "whole", "--steps", "64")
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressDisplay, moment, interrupt)
+        with pytest.raises(SystemExit, match="interrupted") as error:
+            train(tmp_path / "part", "--steps", "64")
+    main(command_of(error))
+    (part,) = (tmp_path / "part").glob("lq/LinearQuadratic-v0/rpo/*")
+    assert rows_of(RunFolder(part)) == rows_of(whole)
+    models = [RPO.load(folder / "model.zip")._tensors() for folder in (whole.path, part)]
+    assert all(models[0][name].equal(models[1][name]) for name in models[0])
+
+
+def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "evaluate", interrupt)
+        with pytest.raises(SystemExit, match="interrupted") as error:
+            train(tmp_path, "--steps", "64")
+    (path,) = tmp_path.glob("lq/LinearQuadratic-v0/rpo/*")
+    run = RunFolder(path)
+    before = rows_of(run)
+    run.model.unlink()
+    assert not run.evaluation.exists()
+    monkeypatch.setattr(RPO, "update", interrupt)
+    main(command_of(error))
+    assert RPO.load(run.model).num_timesteps == 64
+    assert run.evaluation.exists()
+    assert run.learning_curve.exists()
+    assert rows_of(run) == before
+
+
+def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "prepare_env", interrupt)
+    with pytest.raises(SystemExit, match="interrupted before the training began"):
+        main(["train", *SMALL, "--runs", str(tmp_path / "runs")])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_device_of_the_networks_belongs_to_the_run(tmp_path):
+    run = train(tmp_path, "--steps", "32", "--device", "cpu")
+    assert RunSettings.read(run.settings).device == "cpu"
+    assert parse_train(["--resume", str(run.path)]).device == "cpu"
+
+
+def test_settings_written_before_they_had_a_device_are_read(tmp_path):
+    run = train(tmp_path, "--steps", "32")
+    values = json.loads(run.settings.read_text())
+    del values["device"]
+    run.settings.write_text(json.dumps(values))
+    assert RunSettings.read(run.settings).device == "auto"
+
+
+@pytest.fixture
+def settings():
+    return RunSettings(env="a/B-v0", num_envs=1, env_args={}, steps=1, seed=0, config=RPOConfig())
+
+
+@pytest.mark.parametrize("env", ["../B-v0", "a/../../B-v0", "/a/B-v0", ".."])
+def test_run_stays_in_the_folder_of_runs(tmp_path, settings, env):
+    with pytest.raises(ValueError, match=r"The run folder of .* would be outside of"):
+        RunFolder.create(tmp_path / "runs", dataclasses.replace(settings, env=env))
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_that_cannot_be_prepared_leaves_no_folder(tmp_path, settings, monkeypatch):
+    with pytest.raises(SystemExit, match="unexpected keyword argument 'colour'"):
+        main(["train", *SMALL, "--runs", str(tmp_path / "runs"), "--env-args", "colour=red"])
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr(RunSettings, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.create(tmp_path, settings)
+    assert not list((tmp_path / "a/B-v0/rpo").iterdir())
+
+
+def test_rewriting_that_fails_leaves_the_old_files(tmp_path, settings, monkeypatch):
+    run = RunFolder.create(tmp_path, settings)
+    run.progress.write_text("time/total_timesteps\n1\n2\n")
+    before = {path: path.read_text() for path in (run.settings, run.progress)}
+
+    def close_and_interrupt(table, *_):
+        table.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train", interrupt)
-    with pytest.raises(SystemExit, match="Continue with: rpo train --resume"):
-        main(["train", *SMALL, "--runs", str(tmp_path)])
+    monkeypatch.setattr(CSVOutputFormat, "write", close_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.make_logger(2)
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        settings.write(run.settings)
+    assert {path: path.read_text() for path in run.path.iterdir() if path.is_file()} == before
+
+
+def test_resumed_log_keeps_the_rows_before_the_checkpoint_and_goes_on(tmp_path, settings):
+    run = RunFolder.create(tmp_path, settings)
+    run.progress.write_text("time/total_timesteps\n1\n2\n3\n")
+    logger = run.make_logger(2)
+    logger.record("time/total_timesteps", 4)
+    logger.record("train/new", 5)
+    logger.dump(4)
+    logger.close()
+    assert [row["time/total_timesteps"] for row in plotting.read_progress(run.progress)] == ["1", "2", "4"]
 
 
 def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):

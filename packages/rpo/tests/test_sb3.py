@@ -110,6 +110,31 @@ def test_evaluation_counts_the_first_whole_episodes_of_each_environment(model, l
         evaluate(model.policy, lq(3), episodes=0)
 
 
+def test_evaluation_asks_whether_it_is_over_every_few_steps_only(model, lq, monkeypatch):
+    asked = []
+    to_bool = torch.Tensor.__bool__
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: asked.append(1) or to_bool(tensor))
+    result = evaluate(model.policy, lq(3, max_episode_steps=40), episodes=3, seed=0)
+    assert result.lengths.tolist() == [40] * 3
+    assert len(asked) == 5
+
+
+def test_evaluated_return_is_the_sum_of_rewards_of_a_plain_loop(model, lq):
+    env = lq(3, max_episode_steps=6, start=5.0, limit=8.0)
+    result = evaluate(model.policy, env, episodes=7, seed=3)
+    raw, _ = env.reset(seed=3)
+    left, episodes, sums = [2, 2, 3], [], [0.0] * 3
+    while any(left):
+        raw, reward, terminated, truncated, _ = env.step(model.policy.act(raw, True).double())
+        for n in range(3):
+            sums[n] += reward[n].item()
+            if terminated[n] or truncated[n]:
+                episodes += [sums[n]] * (left[n] > 0)
+                left[n], sums[n] = max(left[n] - 1, 0), 0.0
+    assert len(set(result.lengths)) > 1
+    assert sorted(result.returns) == pytest.approx(sorted(episodes))
+
+
 def test_stochastic_evaluation_is_reproducible_and_differs_from_the_deterministic(model, lq):
     env = lq(3, max_episode_steps=6)
     runs = [evaluate(model.policy, env, episodes=3, deterministic=d, seed=2).returns for d in (False, False, True)]

@@ -154,17 +154,22 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         observations = rollout.observations.flatten(0, 1)
         with torch.no_grad():
             explained = objectives.explained_variance(critics(observations).mean(0), targets)
-        for _ in range(cfg.critic_epochs):
-            order = torch.randperm(len(targets), generator=self._generator, device=self.device)
-            batches = order.chunk(cfg.critic_minibatches)
-            losses, norms = [], []
-            for batch in batches:
-                loss = objectives.value_loss(critics(observations[batch]), targets[batch])
-                norms.append(self.minimise(self.critic_optimizer, loss))
-                losses.append(loss.detach())
+        batches = [
+            batch
+            for _ in range(cfg.critic_epochs)
+            for batch in torch.randperm(len(targets), generator=self._generator, device=self.device).chunk(
+                cfg.critic_minibatches
+            )
+        ]
+        losses, norms = [], []
+        for batch in batches:
+            loss = objectives.value_loss(critics(observations[batch]), targets[batch])
+            norms.append(self.minimise(self.critic_optimizer, loss))
+            losses.append(loss.detach())
+        per_epoch = len(batches) // cfg.critic_epochs
         return {
-            "value_loss": torch.stack(losses).mean(),
-            "critic_grad_norm": torch.stack(norms).mean(),
+            "value_loss": torch.stack(losses[-per_epoch:]).mean(),
+            "critic_grad_norm": torch.stack(norms[-per_epoch:]).mean(),
             "explained_variance": explained,
         }
 

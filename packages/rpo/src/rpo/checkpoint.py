@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from gymnasium.spaces import Box
 from safetensors import SafetensorError
 from torch import Tensor
+
+from rpo.files import replacing
 
 FORMAT = "rpo-checkpoint"
 VERSION = 1
@@ -57,19 +58,12 @@ def write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     payload = safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(HEADER_NAME, text)
-                archive.writestr(TENSORS_NAME, payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(HEADER_NAME, text)
+            archive.writestr(TENSORS_NAME, payload)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,5 +1,6 @@
 """Command line: `python -m rpo train`, also installed as `rpo`."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -19,7 +20,7 @@ from rpo.plotting import learning_curve
 from rpo.presets import PRESETS
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
 from rpo.rpo import RPO, RPOConfig
-from rpo.runs import RunFolder, RunSettings
+from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ENV = "diffenvs/Ant-v0"
 EVALUATION_EPISODES = 128
@@ -42,7 +43,7 @@ class TrainOptions:
     env_args: tuple[str, ...] = ()
     """Keywords of the environment, such as: observe_action=false action_cost=0."""
     resume: Path | None = None
-    """Folder of an interrupted run to continue; only --steps and --checkpoint-every may differ from it."""
+    """Folder of a run to continue, or to report where it is finished; --steps and --checkpoint-every may differ."""
     checkpoint_every: int = 50_000
     """Environment steps between two checkpoints, of which the last three are kept."""
     runs: Path = Path("runs")
@@ -98,6 +99,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
             num_envs=run.num_envs,
             env_args=tuple(f"{name}={json.dumps(value)}" for name, value in run.env_args.items()),
             resume=known.resume,
+            device=run.device,
             config=run.config,
         )
     return tyro.cli(TrainOptions, prog="rpo train", args=list(args), default=defaults)
@@ -120,6 +122,7 @@ def settings_of(options: TrainOptions) -> RunSettings:
         steps=options.steps,
         seed=options.seed,
         config=options.config,
+        device=options.device,
     )
 
 
@@ -135,7 +138,7 @@ def prepare_env(settings: RunSettings) -> DifferentiableVectorEnv:
     return env
 
 
-def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVectorEnv, device: str) -> RPO:
+def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVectorEnv) -> RPO:
     """Return the model of the newest readable checkpoint of a run.
 
     Raises
@@ -146,7 +149,7 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
     reasons = []
     for path in checkpoint_files(folder.checkpoints):
         try:
-            return RPO.load_training(path, env, device, seed=settings.seed)
+            return RPO.load_training(path, env, settings.device, seed=settings.seed)
         except CheckpointError as error:
             print(f"skipping a checkpoint: {error}", file=sys.stderr)
             reasons.append(str(error))
@@ -156,38 +159,34 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
 def prepare(options: TrainOptions) -> tuple[RPO, RunSettings, RunFolder]:
     """Make, or load, all that a training needs; what the user may have got wrong fails here."""
     settings = settings_of(options)
-    if options.resume is None:
-        folder = RunFolder.create(options.runs, settings.env, "rpo")
-    else:
-        folder = RunFolder(options.resume)
-        if dataclasses.replace(RunSettings.read(folder.settings), steps=settings.steps) != settings:
-            raise ValueError("A resumed run keeps its settings: only --steps and --checkpoint-every may differ.")
+    folder = None if options.resume is None else RunFolder(options.resume)
+    if folder and dataclasses.replace(RunSettings.read(folder.settings), steps=settings.steps) != settings:
+        raise ValueError("A resumed run keeps its settings: only --steps and --checkpoint-every may differ.")
     print(f"RPO on {settings.env}: {settings.num_envs} environments, {settings.steps:,} steps, seed {settings.seed}")
-    print(f"run folder: {folder.path}")
     env = prepare_env(settings)
-    if options.resume is None:
-        model = RPO(env, settings.config, seed=settings.seed, device=options.device)
+    if folder is None:
+        model = RPO(env, settings.config, seed=settings.seed, device=settings.device)
+        folder = RunFolder.create(options.runs, settings)
     else:
-        model = resume_model(folder, settings, env, options.device)
-        if model.num_timesteps >= settings.steps:
-            raise ValueError(f"{folder.path} is finished: {model.num_timesteps:,} steps. Ask for more with --steps.")
+        model = resume_model(folder, settings, env)
+        settings.write(folder.settings)
         print(f"resuming at {model.num_timesteps:,} steps")
-    settings.write(folder.settings)
+    print(f"run folder: {folder.path}")
     return model, settings, folder
 
 
 def train(model: RPO, settings: RunSettings, folder: RunFolder, checkpoint_every: int) -> None:
-    """Train up to the run's number of steps, and save the model."""
+    """Train up to the run's number of steps, if they are not done yet, and save the model."""
     model.set_logger(folder.make_logger(model.num_timesteps))
     checkpoints = TrainingCheckpoints(folder.checkpoints, checkpoint_every)
-    model.learn(
-        settings.steps - model.num_timesteps,
-        callback=[checkpoints, ProgressDisplay(settings.steps)],
-        reset_num_timesteps=model.num_timesteps == 0,
-    )
+    with contextlib.closing(model.logger):
+        model.learn(
+            settings.steps - model.num_timesteps,
+            callback=[checkpoints, ProgressDisplay(settings.steps)],
+            reset_num_timesteps=False,  # a new model starts at 0, a resumed one where it was, be it at 0
+        )
     checkpoints.save()
     model.save(folder.model)
-    model.logger.close()
 
 
 def report(model: RPO, settings: RunSettings, folder: RunFolder) -> None:
@@ -206,7 +205,7 @@ def report(model: RPO, settings: RunSettings, folder: RunFolder) -> None:
         results[name] = evaluation.summary()
         print(f"  {name:<13} return {results[name]['mean']:.1f} +- {results[name]['std']:.1f}", flush=True)
     env.close()
-    folder.evaluation.write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder.evaluation, results)
     try:
         learning_curve(folder.progress, folder.learning_curve, f"RPO on {settings.env}, seed {settings.seed}")
     except ImportError as error:
@@ -236,8 +235,12 @@ def main(args: Sequence[str] | None = None) -> None:
         model, settings, folder = prepare(options)
     except (ValueError, TypeError, OSError, ImportError, gymnasium.error.Error) as error:
         sys.exit(f"rpo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nrpo: interrupted before the training began.")
     try:
         train(model, settings, folder, options.checkpoint_every)
+        report(model, settings, folder)
     except KeyboardInterrupt:
+        if not checkpoint_files(folder.checkpoints):
+            sys.exit("\nrpo: interrupted before the training began.")
         sys.exit(f"\nrpo: interrupted. Continue with: rpo train --resume {folder.path}")
-    report(model, settings, folder)

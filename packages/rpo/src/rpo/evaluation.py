@@ -8,6 +8,9 @@ import torch
 from rpo.env import DifferentiableVectorEnv
 from rpo.policy import FirstOrderPolicy, make_generator
 
+STEPS_BETWEEN_CHECKS = 10
+"""Control steps between two looks at whether all episodes are over, each of which waits for the device."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -39,7 +42,7 @@ def evaluate(
     """Run whole episodes from fresh resets.
 
     The episodes are divided among the environments beforehand, the first ones of each counting, so that short episodes
-    are not counted more often.
+    are not counted more often. A few steps beyond the last counted one may be taken.
 
     Parameters
     ----------
@@ -67,17 +70,21 @@ def evaluate(
     total = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     length = torch.zeros_like(wanted)
     raw, _ = env.reset(seed=seed)
-    returns, lengths = [], []
-    while bool((counted < wanted).any()):
-        action = policy.act(raw, deterministic, generator)
-        raw, reward, terminated, truncated, _ = env.step(action.to(env.device, raw.dtype))
-        total += torch.where(reward.isfinite(), reward, 0.0)
-        length += 1
-        ended = terminated | truncated
-        counts = ended & (counted < wanted)
-        returns.append(total[counts].cpu())
-        lengths.append(length[counts].cpu())
-        counted += counts
-        total = torch.where(ended, 0.0, total)
-        length = torch.where(ended, 0, length)
-    return Evaluation(returns=torch.cat(returns).numpy(), lengths=torch.cat(lengths).numpy())
+    finished = []
+    while (counted < wanted).any():
+        steps = []
+        for _ in range(STEPS_BETWEEN_CHECKS):
+            action = policy.act(raw, deterministic, generator)
+            raw, reward, terminated, truncated, _ = env.step(action.to(env.device, raw.dtype))
+            total = total + torch.where(reward.isfinite(), reward, 0.0)
+            length = length + 1
+            ended = terminated | truncated
+            counts = ended & (counted < wanted)
+            steps.append((counts, total, length))
+            counted += counts
+            total = torch.where(ended, 0.0, total)
+            length = torch.where(ended, 0, length)
+        counts, totals, lengths = (torch.stack(column) for column in zip(*steps, strict=True))
+        finished.append((totals[counts], lengths[counts]))
+    returns, lengths = (torch.cat(column).cpu().numpy() for column in zip(*finished, strict=True))
+    return Evaluation(returns=returns, lengths=lengths)

@@ -105,7 +105,7 @@ class FirstOrderPolicy(BasePolicy):
         """
         if not isinstance(observation, Tensor):
             return super().predict(observation, state, episode_start, deterministic)
-        (size,) = self.observation_space.shape or ()
+        size = self.normalizer.shift.shape[0]
         if observation.ndim not in (1, 2) or observation.shape[-1] != size:
             raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
         action = self.act(observation, deterministic, self.generator)

@@ -67,7 +67,7 @@ class ProgressDisplay(BaseCallback):
 
 
 class TrainingCheckpoints(BaseCallback):
-    """Save the training between two windows every so many steps, and keep the last few files.
+    """Save the training at its start and between two windows every so many steps, and keep the last few files.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ class TrainingCheckpoints(BaseCallback):
         self.folder, self.every, self.keep = folder, every, keep
 
     def _on_training_start(self) -> None:
-        self._last = self.num_timesteps
+        if self.model.num_timesteps == 0:
+            self.save()
+        self._last = self.model.num_timesteps
 
     def _on_step(self) -> bool:
         return True

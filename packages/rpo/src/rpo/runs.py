@@ -2,14 +2,23 @@
 
 import dataclasses
 import json
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
 
+from rpo.files import replacing
 from rpo.plotting import read_progress
 from rpo.rpo import RPOConfig
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as JSON, completely or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,10 +37,12 @@ class RunSettings:
     """Seed of networks, noise, minibatches and environments."""
     config: RPOConfig
     """Settings of the algorithm."""
+    device: str = "auto"
+    """Device of the networks; auto is the environment's."""
 
     def write(self, path: Path) -> None:
         """Write the settings as JSON."""
-        path.write_text(json.dumps({"algorithm": "RPO", **dataclasses.asdict(self)}, indent=2) + "\n")
+        write_json(path, {"algorithm": "RPO", **dataclasses.asdict(self)})
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -50,25 +61,35 @@ class RunFolder:
     """The run's folder."""
 
     @classmethod
-    def create(cls, runs: Path, env_id: str, algorithm: str) -> "RunFolder":
-        """Make a new folder, named by the time.
+    def create(cls, runs: Path, settings: RunSettings) -> "RunFolder":
+        """Make a new folder, named by environment, algorithm and time, with the settings in it, or nothing.
 
         Raises
         ------
+        ValueError
+            If the environment's id would lead out of the folder of all runs.
         PermissionError
             If it cannot be written, before any training.
         """
-        parent = runs / env_id / algorithm
+        parent = runs / settings.env / "rpo"
+        if Path(settings.env).is_absolute() or ".." in Path(settings.env).parts:
+            raise ValueError(f"The run folder of {settings.env} would be outside of {runs}.")
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        names = (stamp, *(f"{stamp}_{i}" for i in range(1, 100)))
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            for name in (stamp, *(f"{stamp}_{i}" for i in range(1, 100))):
-                if not (parent / name).exists():
-                    (parent / name / "checkpoints").mkdir(parents=True)
-                    return cls(parent / name)
+            folder = cls(next(parent / name for name in names if not (parent / name).exists()))
+            try:
+                folder.checkpoints.mkdir(parents=True)
+                settings.write(folder.settings)
+            except BaseException:
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
         except OSError as error:
             raise PermissionError(f"The run folder {parent} cannot be written: {error.strerror or error}.") from error
-        raise FileExistsError(f"Too many runs were started at {stamp} in {parent}.")
+        except StopIteration:
+            raise FileExistsError(f"Too many runs were started at {stamp} in {parent}.") from None
+        return folder
 
     @property
     def settings(self) -> Path:
@@ -108,14 +129,13 @@ class RunFolder:
         resumed_at
             Steps of the checkpoint that a resumed run starts from: rows up to it stay, later ones are written again.
         """
-        rows = [row for row in self._rows() if int(row["time/total_timesteps"]) <= resumed_at]
-        table = CSVOutputFormat(str(self.progress))
-        for row in rows:
-            table.write(dict(row), {})
+        rows = read_progress(self.progress) if self.progress.exists() else []
+        with replacing(self.progress) as temporary:
+            table = CSVOutputFormat(str(temporary))  # whose open file is the new one under its new name too
+            for row in rows:
+                if int(row["time/total_timesteps"]) <= resumed_at:
+                    table.write(dict(row), {})
         try:
             return Logger(str(self.path), [table, TensorBoardOutputFormat(str(self.path / "tensorboard"))])
         except (ImportError, AssertionError):  # Stable-Baselines3 asserts that tensorboard is there
             return Logger(str(self.path), [table])
-
-    def _rows(self) -> list[dict[str, str]]:
-        return read_progress(self.progress) if self.progress.exists() else []
