@@ -3,6 +3,7 @@
 Every figure is measured in a process of its own, through the public environment: observations, rewards and resets are
 included. "forward" is `step`; "with gradients" is a window of 32 `step_grad` and the backward pass of the summed
 rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions.
+It runs on Linux.
 """
 
 import argparse
@@ -101,16 +102,17 @@ def measure_memory(task: str, num_envs: int) -> tuple[float, float]:
     """Peak memory of a process, and its growth by an environment and a window with gradients [MiB]."""
     env, actions = make(task, 1, 1)
     run_window(env, actions)
-    before = peak_memory()
+    before = memory()
     env, actions = make(task, num_envs, 1)
     run_window(env, actions)
-    return peak_memory(), peak_memory() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak, peak - before
 
 
-def peak_memory() -> float:
-    """Peak memory of this process so far [MiB]."""
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+def memory() -> float:
+    """Memory that this process holds now [MiB]."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def in_fresh_process(function, *arguments):

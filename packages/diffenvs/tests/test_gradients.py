@@ -6,7 +6,7 @@ from math import inf, nan
 import pytest
 import torch
 from gradients import STATE, Inputs, gradient_errors, ground_contacts, rollout
-from simulators import MATERIAL, ROBOTS, STANDING, at_rest, body, repeated, simulator, steps, tensor
+from simulators import MATERIAL, ROBOTS, STANDING, at_rest, ball, body, repeated, simulator, steps, tensor
 from torch import Tensor
 
 from diffenvs.model import Actuator, Box, Capsule, Joint, JointType, Model, Sphere
@@ -229,3 +229,20 @@ def test_environment_that_becomes_non_finite_has_zero_gradient_and_leaves_the_ot
     for name, gradient in sick.items():
         assert (gradient[1] == 0.0).all(), name
         assert torch.equal(gradient[[0, 2, 3]], healthy[name][[0, 2, 3]]), name
+
+
+def test_point_that_sticks_without_sliding_has_the_derivative_of_viscous_friction():
+    """At rest the friction law is -kf u: smooth, though the direction of sliding does not exist."""
+    model = ball(gravity=(0.0, 0.0, 0.0))
+    sim = simulator(model, 1)
+    q = torch.tensor([[0.0, 0.49, 0.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    action = torch.zeros(1, 0, dtype=torch.float64)
+    qd = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(sim.step(q, qd, action)[1][0, 3], qd)
+    step = 1e-7
+    difference = torch.zeros(6, dtype=torch.float64)
+    for k in range(6):
+        ends = [sim.step(q, sign * step * torch.eye(6, dtype=torch.float64)[k : k + 1], action)[1] for sign in (1, -1)]
+        difference[k] = (ends[0] - ends[1])[0, 3] / (2 * step)
+    torch.testing.assert_close(gradient[0], difference, rtol=1e-5, atol=1e-7)
+    assert gradient[0, 3] < 0.5

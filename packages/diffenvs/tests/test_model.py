@@ -96,15 +96,18 @@ REFUSED = {
         lambda: model(body(HINGE), substeps=16, mass_matrix_interval=3),
         "`mass_matrix_interval` of Model must divide `substeps`. Got 3 and 16",
     ),
-    "num_envs": (lambda: Simulator(ROBOTS["hopper"], 0), "num_envs must be a positive integer. Got 0"),
+    "num_envs": (lambda: Simulator(ROBOTS["hopper"], 0), "`num_envs` must be a positive integer. Got 0"),
     "dtype": (
         lambda: Simulator(ROBOTS["hopper"], 1, dtype=torch.float16),
-        "dtype must be torch.float32 or torch.float64",
+        "`dtype` must be 'float32' or 'float64'",
     ),
-    "threads": (lambda: Simulator(ROBOTS["hopper"], 1, num_threads=0), "num_threads must be a positive integer. Got 0"),
+    "threads": (
+        lambda: Simulator(ROBOTS["hopper"], 1, num_threads=0),
+        "`num_threads` must be a positive integer. Got 0",
+    ),
     "device": (
         lambda: Simulator(ROBOTS["hopper"], 1, device="meta"),
-        "device must be a CPU or CUDA device. Got 'meta'",
+        "`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got 'meta'",
     ),
 }
 
@@ -123,7 +126,7 @@ def test_shape_of_another_type_is_refused():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
 def test_cuda_is_refused_where_there_is_none():
-    with pytest.raises(ValueError, match="device 'cuda' was asked for, but PyTorch finds no CUDA GPU here"):
+    with pytest.raises(ValueError, match="`device` is 'cuda', and this machine has 0 usable CUDA devices"):
         Simulator(ROBOTS["hopper"], 1, device="cuda")
 
 
@@ -254,3 +257,30 @@ def test_parameter_acts_as_the_number_of_the_model_does(name, factor):
 
 def slippery(factor: float) -> Sphere:
     return Sphere(radius=0.5, material=replace(MATERIAL, friction=factor * MATERIAL.friction))
+
+
+def test_joint_that_moves_no_mass_is_refused():
+    with pytest.raises(ValueError, match="the joint of link 'body' moves no mass and has no armature"):
+        Model(name="ghost", links=(Link(name="body", parent=None, joint=HINGE),))
+    Model(name="motor", links=(Link(name="body", parent=None, joint=replace(HINGE, armature=0.1)),))
+
+
+def test_own_parameters_that_are_learnt_carry_gradients_and_are_checked():
+    sim = Simulator(ROBOTS["hopper"], 1, dtype=torch.float64)
+    q, qd, action = (torch.zeros(1, width, dtype=torch.float64) for width in (6, 6, 3))
+    with torch.no_grad():
+        sim.step(q, qd, action)
+    gravity = sim.parameters["gravity"].requires_grad_()
+    (gradient,) = torch.autograd.grad(sim.step(q, qd, action)[1].sum(), gravity)
+    assert gradient.any()
+    sim.parameters["gravity"] = torch.zeros(1, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"parameter 'gravity' must be \(1, 3\)"):
+        sim.step(q, qd, action)
+
+
+def test_simulator_runs_in_inference_mode_and_out_of_it_again():
+    sim = Simulator(ROBOTS["hopper"], 1)
+    q, qd, action = (torch.zeros(1, width) for width in (6, 6, 3))
+    with torch.inference_mode():
+        first = sim.step(q, qd, action)[0].clone()
+    assert torch.equal(sim.step(q, qd, action)[0], first)

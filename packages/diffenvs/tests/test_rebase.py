@@ -87,7 +87,9 @@ def test_gradients_pass_the_shift_as_through_a_constant():
 
 def slider(*joints, up=(0.0, 0.0, 1.0)):
     parents = [None, *(f"l{i}" for i in range(len(joints) - 1))]
-    links = [Link(name=f"l{i}", parent=p, joint=j) for i, (p, j) in enumerate(zip(parents, joints, strict=True))]
+    links = [
+        Link(name=f"l{i}", parent=p, joint=j, mass=1.0) for i, (p, j) in enumerate(zip(parents, joints, strict=True))
+    ]
     return Model(name="slider", links=tuple(links), up=up)
 
 
@@ -103,7 +105,7 @@ X = {"type": JointType.SLIDE, "axis": (1.0, 0.0, 0.0)}
         slider(Joint(type=JointType.SLIDE, axis=(0.0, 0.0, 1.0))),
         Model(
             name="two",
-            links=tuple(Link(name=name, parent=None, joint=Joint(type=JointType.FREE)) for name in ("a", "b")),
+            links=tuple(Link(name=name, parent=None, joint=Joint(type=JointType.FREE), mass=1.0) for name in ("a", "b")),
         ),
     ],
     ids=["pendulum", "limited cart", "cart on a spring", "lift", "two bodies"],
@@ -125,7 +127,8 @@ def test_two_crossing_slides_travel_in_their_plane():
 
 def test_free_robot_over_tilted_ground_is_shifted_along_it():
     up = np.array([1.0, 2.0, 3.0]) / math.sqrt(14.0)
-    model = Model(name="body", links=(Link(name="body", parent=None, joint=Joint(type=JointType.FREE)),), up=tuple(up))
+    link = Link(name="body", parent=None, joint=Joint(type=JointType.FREE), mass=1.0)
+    model = Model(name="body", links=(link,), up=tuple(up))
     q, qd = far_state(model, (30.0, -4.0, 12.0))
     origin = torch.zeros(1, 3, **F64)
     new = rebase_of(model)(q, qd, origin)

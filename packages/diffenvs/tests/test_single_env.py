@@ -85,3 +85,9 @@ def test_wrong_use_is_refused_and_leaves_the_environment_usable():
     env.close()
     with pytest.raises(ClosedEnvironmentError, match="this environment is closed"):
         env.step(np.zeros(3))
+
+
+def test_keywords_of_the_vector_environment_are_refused_by_name():
+    for name in ("num_envs", "num_threads", "autoreset_mode"):
+        with pytest.raises(TypeError, match=f"Hopper has no field '{name}'"):
+            gymnasium.make("diffenvs/Hopper-v0", **{name: 3})

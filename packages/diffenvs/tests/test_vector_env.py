@@ -89,11 +89,13 @@ def test_cuda_is_refused_where_there_is_none():
         make(device="cuda")
 
 
-def test_an_environment_does_not_depend_on_the_number_of_environments():
-    few, many = make(num_envs=2, max_episode_steps=5), make(num_envs=9, max_episode_steps=5)
-    assert torch.equal(few.reset(seed=3)[0], many.reset(seed=3)[0][:2])
+@pytest.mark.parametrize("id", IDS)
+def test_an_environment_does_not_depend_on_the_number_of_environments(id):
+    few, many = (make(id, num_envs=n, max_episode_steps=5) for n in (16, 129))
+    assert torch.equal(few.reset(seed=3)[0], many.reset(seed=3)[0][:16])
     for action in random_actions(many, 12):
-        assert torch.equal(few.step(action[:2])[0], many.step(action)[0][:2])
+        for mine, theirs in zip(few.step(action[:16])[:4], many.step(action)[:4], strict=True):
+            assert torch.equal(mine, theirs[:16])
 
 
 def test_environments_episodes_and_seeds_begin_differently():

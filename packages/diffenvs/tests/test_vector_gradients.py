@@ -74,18 +74,20 @@ def test_clipped_entries_of_an_action_have_no_gradient():
     assert grad[:, [0, 2]].all()
 
 
-def test_state_is_attached_within_a_window_and_its_copies_are_not():
+def test_state_is_part_of_the_graph_within_a_window_and_its_copies_are_not():
     env = make()
     env.reset(seed=0)
     action = torch.zeros(3, 3, requires_grad=True)
     env.step_grad(action)
-    assert env.state["q"].requires_grad
-    assert env.state["qd"].requires_grad
-    (grad,) = torch.autograd.grad(env.state["qd"].sum(), action)
-    assert grad.any()
-    assert not any(value.requires_grad for value in env.get_state().values())
-    env.state["q"].data.fill_(torch.nan)
-    assert env.get_state()["q"].isfinite().all()
+    middle = env.state["qd"]
+    observation, *_ = env.step_grad(action.detach())
+    to_action, to_middle = torch.autograd.grad(observation.sum(), [action, middle], retain_graph=True)
+    assert to_middle.any()
+    assert to_action.any()
+    copies = env.get_state()
+    assert not any(value.requires_grad for value in copies.values())
+    copies["q"].fill_(torch.nan)
+    assert env.state["q"].isfinite().all()
 
 
 def test_partial_reset_keeps_the_graph_of_the_other_environments():
@@ -121,6 +123,10 @@ def test_second_backward_through_a_window_raises():
     loss.backward()
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         loss.backward()
+    env.detach()
+    action.grad = None
+    env.step_grad(action)[0].sum().backward()
+    assert action.grad.any()
 
 
 def test_step_grad_is_refused_where_it_has_no_meaning_and_leaves_the_environment_usable():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from stable_baselines3.common.logger import CSVOutputFormat
@@ -226,6 +227,14 @@ def test_run_that_cannot_be_prepared_leaves_no_folder(tmp_path, settings, monkey
     with pytest.raises(KeyboardInterrupt):
         RunFolder.create(tmp_path, settings)
     assert not list((tmp_path / "a/B-v0/rpo").iterdir())
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda _: "now")
+    monkeypatch.setattr(Path, "exists", lambda _: False)  # as two processes see it that look at the same time
+    folders = [RunFolder.create(tmp_path, settings) for _ in range(3)]
+    assert [folder.path.name for folder in folders] == ["now", "now_1", "now_2"]
+    assert all(RunSettings.read(folder.settings) == settings for folder in folders)
 
 
 def test_rewriting_that_fails_leaves_the_old_files(tmp_path, settings, monkeypatch):

@@ -281,12 +281,23 @@ class Model:
                 raise ValueError(f"link '{link.name}' has a free joint, so its `parent` must be None (the world).")
             index[link.name] = i
         _set(self, "_index", index)
+        self._require_inertia()
         for actuator in self.actuators:
             joint = self.links[self.link_index(actuator.link)].joint
             if joint.type not in (JointType.HINGE, JointType.SLIDE):
                 raise ValueError(f"actuator of '{actuator.link}' needs a hinge or slide. It is {joint.type.name}.")
         if len({actuator.link for actuator in self.actuators}) < self.nu:
             raise ValueError("`actuators` of Model must drive different joints.")
+
+    def _require_inertia(self) -> None:
+        """Refuse joints that nothing resists, whose acceleration would be infinite."""
+        carried = [link.mass for link in self.links]
+        for i in reversed(range(len(self.links))):
+            joint = self.links[i].joint
+            if joint.type is not JointType.FIXED and carried[i] == 0.0 and joint.armature == 0.0:
+                raise ValueError(f"the joint of link '{self.links[i].name}' moves no mass and has no armature.")
+            if self.parents[i] >= 0:
+                carried[self.parents[i]] += carried[i]
 
     def link_index(self, name: str) -> int:
         """Position of the named link in `links`; ValueError if there is none."""

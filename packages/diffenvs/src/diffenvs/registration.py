@@ -54,6 +54,8 @@ def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:
         If a field is unknown, or fields come with a task that is made already.
     """
     if not isinstance(task, str):
+        if not hasattr(task, "reward_terms") or isinstance(task, type):
+            raise TypeError(f"task must be an id or a task that is made. Got {task!r}.")
         if fields:
             raise TypeError(f"fields of a task that is made already cannot be set: {', '.join(fields)}.")
         return task

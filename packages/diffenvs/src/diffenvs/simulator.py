@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ import warp as wp
 from torch import Tensor
 
 from diffenvs.autograd import ControlStep
+from diffenvs.checks import check_count, check_device, check_dtype
 from diffenvs.kernel_arguments import Scratch, Structure, as_warp, make_constants, make_tree
 from diffenvs.kernels.control_step import Tree, control_step
 from diffenvs.model import Model
@@ -61,27 +63,22 @@ class Simulator:
         dtype: torch.dtype = torch.float32,
         num_threads: int | None = None,
     ) -> None:
-        if not (isinstance(num_envs, int) and num_envs >= 1):
-            raise ValueError(f"num_envs must be a positive integer. Got {num_envs!r}.")
-        if dtype not in REAL:
-            raise ValueError(f"dtype must be torch.float32 or torch.float64. Got {dtype!r}.")
-        if num_threads is not None and num_threads < 1:
-            raise ValueError(f"num_threads must be a positive integer. Got {num_threads!r}.")
         self.model = model
-        self.num_envs = num_envs
-        self.device = _device(device)
-        self.dtype = dtype
+        self.num_envs = check_count("num_envs", num_envs)
+        self.device = check_device(device)
+        self.dtype = check_dtype(dtype)
+        threads = torch.get_num_threads() if num_threads is None else check_count("num_threads", num_threads)
         self.parameters: dict[str, Tensor] = {
             name: torch.as_tensor(value, dtype=dtype, device=self.device).unsqueeze(0)
             for name, value in default_parameters(model).items()
         }
         """Parameters of the model by name, (1, count[, components]): see :func:`default_parameters`."""
+        self._defaults = dict(self.parameters)
         self._packed: dict[str, Tensor] = {}
-        self._packed_versions: list[tuple[int, int]] = []
+        self._packed_stamp: list[tuple[int, int]] | None = None
         self._packed_from: list[Tensor] = []
         """The parameters that were packed, held so that their identity stays theirs."""
         self._structure = Structure.of(model)
-        threads = num_threads or torch.get_num_threads()
         self._engine = Engine(self._structure, num_envs, self.device, dtype, min(threads, num_envs))
 
     def step(
@@ -139,10 +136,13 @@ class Simulator:
         return [packed[name] for name in ARRAYS]
 
     def _own_packed(self) -> dict[str, Tensor]:
-        """Return the packed `parameters`, made anew if one of them was replaced or changed in place."""
-        versions = [(id(value), value._version) for value in self.parameters.values()]
-        if versions != self._packed_versions:
-            self._packed, self._packed_versions = pack(self.parameters), versions
+        """Return the packed `parameters`, made anew if one of them was replaced, changed in place or is learnt."""
+        stamp = _stamp(self.parameters.values())
+        learnt = any(value.requires_grad for value in self.parameters.values())
+        if learnt or stamp is None or stamp != self._packed_stamp:
+            check_parameters(self.parameters, self._defaults, self.num_envs)
+            with torch.inference_mode(False):
+                self._packed, self._packed_stamp = pack(self.parameters), stamp
             self._packed_from = list(self.parameters.values())
         return self._packed
 
@@ -238,7 +238,7 @@ class Engine:
         }
         self.values = {k: torch.zeros(num_envs, *shape, dtype=dtype, device=device) for k, shape in shapes.items()}
         self.gradients = {k: torch.zeros_like(value) for k, value in self.values.items()}
-        self._loaded: list[tuple[int, int]] = []
+        self._loaded: list[tuple[int, int]] | None = None
         self._held: list[Tensor] = []
         """The loaded parameters, held so that their identity stays theirs."""
 
@@ -287,12 +287,14 @@ class Engine:
     def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
         for name, value in zip(INPUTS, (q, qd, action), strict=True):
             self.values[name].copy_(value)
-        if self._loaded == [(id(value), value._version) for value in parameters]:
+        # While a CUDA graph is captured the copies must become part of it, and nothing is copied yet.
+        capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        stamp = None if capturing else _stamp(parameters)
+        if stamp is not None and stamp == self._loaded:
             return
         for name, value in zip(ARRAYS, parameters, strict=True):
             self.values[name].copy_(value.view(value.shape[0], *self.values[name].shape[1:]))
-        self._loaded = [(id(value), value._version) for value in parameters]
-        self._held = parameters
+        self._loaded, self._held = stamp, parameters
 
     def _run(self, *, adjoint: bool, parameter_gradients: bool) -> None:
         key = (adjoint, parameter_gradients)
@@ -344,18 +346,18 @@ def _quiet() -> Iterator[None]:
         wp.config.log_level = level
 
 
+def _stamp(values: Iterable[Tensor]) -> list[tuple[int, int]] | None:
+    """Tell tensors and their contents apart from others, as long as they are held; None if that cannot be done."""
+    values = list(values)
+    if any(value.is_inference() for value in values):
+        return None
+    return [(id(value), value._version) for value in values]
+
+
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="diffenvs")
 
 
-def _device(name: torch.device | str) -> torch.device:
-    device = torch.device(name)
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be a CPU or CUDA device. Got '{device}'.")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device '{device}' was asked for, but PyTorch finds no CUDA GPU here.")
-        if device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())
-    return device
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -24,7 +24,7 @@ with respect to the four components are those of this polynomial. The conjugate 
 inertia about the origin), ten numbers that add up over links.
 
 Functions are built for one scalar type by :func:`algebra`; kernels call them by name and hold no formula of their own
-for what is here, so that exchanging the scalar type exchanges this module only.
+for what is here.
 
 References: R. Featherstone, Rigid Body Dynamics Algorithms, 2008, chapter 2.
 """

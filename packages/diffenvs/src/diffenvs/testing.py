@@ -303,9 +303,10 @@ class _Check:
             up, down = (objective(start + sign * FD_STEP * direction)[0] for sign in (1, -1))
         difference = (up - down) / (2 * FD_STEP)
         assert bool(running.any()), f"no environment ran through {WINDOW} steps, so no gradient could be checked."
-        error = ((exact - difference).abs() / difference.abs().clamp(min=1e-3))[running].median()
+        error = ((exact - difference).abs() / difference.abs().clamp(min=1e-3))[running].quantile(0.8)
         assert float(error) <= FD_TOLERANCE, (
-            f"gradients of step_grad must agree with central differences. Median relative error {float(error):.1e}."
+            "gradients of step_grad must agree with central differences. "
+            f"The relative error is above {float(error):.1e} in a fifth of the environments."
         )
 
     def _observation(self, name: str, value: Any) -> None:

@@ -75,20 +75,17 @@ class RunFolder:
         if Path(settings.env).is_absolute() or ".." in Path(settings.env).parts:
             raise ValueError(f"The run folder of {settings.env} would be outside of {runs}.")
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-        names = (stamp, *(f"{stamp}_{i}" for i in range(1, 100)))
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            folder = cls(next(parent / name for name in names if not (parent / name).exists()))
+            folder = cls(_new_folder(parent, stamp))
             try:
-                folder.checkpoints.mkdir(parents=True)
+                folder.checkpoints.mkdir()
                 settings.write(folder.settings)
             except BaseException:
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
         except OSError as error:
             raise PermissionError(f"The run folder {parent} cannot be written: {error.strerror or error}.") from error
-        except StopIteration:
-            raise FileExistsError(f"Too many runs were started at {stamp} in {parent}.") from None
         return folder
 
     @property
@@ -139,3 +136,15 @@ class RunFolder:
             return Logger(str(self.path), [table, TensorBoardOutputFormat(str(self.path / "tensorboard"))])
         except (ImportError, AssertionError):  # Stable-Baselines3 asserts that tensorboard is there
             return Logger(str(self.path), [table])
+
+
+def _new_folder(parent: Path, stamp: str) -> Path:
+    """Make a folder that no other process has made: of the stamp's name, or with a number where that is taken."""
+    path, taken = parent / stamp, 0
+    while True:
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            taken += 1
+            path = parent / f"{stamp}_{taken}"

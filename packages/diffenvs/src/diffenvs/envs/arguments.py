@@ -11,45 +11,6 @@ from torch import Tensor
 
 from diffenvs.envs.masks import rows
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return a positive integer, or raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Got {value!r}.")
-    return int(value)
-
-
-def check_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """Return the dtype of a name, or raise ValueError."""
-    for name, known in DTYPES.items():
-        if dtype in (name, known):
-            return known
-    raise ValueError(f"`dtype` must be 'float32' or 'float64'. Got {dtype!r}.")
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """Return the device, an index included, or raise.
-
-    Raises
-    ------
-    ValueError
-        If it is neither the CPU nor a CUDA device, or one that this machine does not have.
-    """
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got {device!r}.") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got {device!r}.")
-    if found.type == "cpu":
-        return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (found.index or 0) >= count:
-        raise ValueError(f"`device` is {device!r}, and this machine has {count} usable CUDA devices.")
-    return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
-
 
 def check_autoreset(mode: str | AutoresetMode) -> AutoresetMode:
     """Return the mode of a name, or raise ValueError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,10 @@ class Transition:
     state: EnvState
     observation: Tensor
     """(N, obs)"""
-    reward_terms: Tensor
-    """(terms, N)"""
-    reward_names: tuple[str, ...]
+    reward: Tensor
+    """Sum of the terms in their order, (N,)."""
+    reward_terms: dict[str, Tensor]
+    """(N,) each"""
     terminated: Tensor
     """(N,) bool"""
     non_finite: Tensor
@@ -108,8 +110,9 @@ class Dynamics:
         return Transition(
             state=new,
             observation=next_observation,
-            reward_terms=torch.stack(list(terms.values())),
-            reward_names=tuple(terms),
+            # One by one: a sum over a stacked axis rounds differently from one number of environments to another.
+            reward=functools.reduce(torch.add, terms.values()),
+            reward_terms=terms,
             terminated=terminated,
             non_finite=non_finite,
         )

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from diffenvs.envs.vector import DiffVectorEnv
+from diffenvs.registration import make_task
 from diffenvs.tasks.base import AbstractTask
 
 
@@ -34,14 +35,13 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         **task_fields: Any,
     ) -> None:
         self._envs = DiffVectorEnv(
-            task,
+            make_task(task, task_fields),
             device=device,
             dtype=dtype,
             autoreset_mode="Disabled",
             max_episode_steps=None,
             num_threads=1,
             render_mode=render_mode,
-            **task_fields,
         )
         self.metadata = {**type(self).metadata, "render_fps": self._envs.metadata["render_fps"]}
         self.observation_space = self._envs.single_observation_space

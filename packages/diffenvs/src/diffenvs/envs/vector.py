@@ -16,14 +16,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from diffenvs.envs.arguments import (
-    check_actions,
-    check_autoreset,
-    check_count,
-    check_device,
-    check_dtype,
-    check_reset_mask,
-)
+from diffenvs.checks import check_count, check_device, check_dtype
+from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
@@ -60,7 +54,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     max_episode_steps
         Steps after which an episode is truncated; None for never.
     num_threads
-        Of the simulation on the CPU; None for all cores.
+        Of the simulation on the CPU; None for PyTorch's number.
     render_mode
         None.
     **task_fields
@@ -180,8 +174,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ------
         ClosedEnvironmentError, ResetNeeded, TypeError, ValueError
             If closed or not reset, or if `actions` has a wrong type, shape, dtype or device, or (on the CPU, where
-            looking costs nothing) is NaN; nothing has changed then. On CUDA, environments with NaN actions end as not
-            finite.
+            looking costs nothing) is NaN, or under DISABLED an environment is over; nothing has changed then. On
+            CUDA, environments with NaN actions end as not finite, and those that are over go on.
         """
         with _no_inference(), torch.no_grad():
             now, actions = self._ready(actions)
@@ -230,7 +224,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     def _advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> StepResult:
         """Advance by one control step and reset; the one path of :meth:`step` and :meth:`step_grad`."""
         made = self._open().advance(now, observation, actions)
-        reward, terminated, non_finite = made.reward_terms.sum(0), made.terminated, made.non_finite
+        reward, terminated, non_finite = made.reward, made.terminated, made.non_finite
         if self.max_episode_steps is None:
             truncated = torch.zeros_like(terminated)
         else:
@@ -239,8 +233,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         info: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             info["final_obs"], info["_final_obs"] = made.observation.clone(), done
-            terms = made.reward_terms.detach().unbind()
-            info["final_info"], info["_final_info"] = dict(zip(made.reward_names, terms, strict=True)), done.clone()
+            info["final_info"] = {name: term.detach().clone() for name, term in made.reward_terms.items()}
+            info["_final_info"] = done.clone()
             state, observation = self._restart(done, made.state, made.observation)
         elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
             running = ~now.needs_reset
@@ -267,7 +261,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     @property
     def state(self) -> dict[str, Tensor]:
         """The current ``q`` (N, nq), ``qd`` (N, nv), ``origin`` (N, 3) and so on, attached to an open graph."""
-        return {name: value.clone() for name, value in self._started().as_dict().items()}
+        return self._started().as_dict()
 
     def get_state(self) -> dict[str, Tensor]:
         """Copy all that an exact continuation needs, detached.

@@ -48,10 +48,13 @@ def contact(real: Any) -> SimpleNamespace:
         velocity = point_velocity(V_WB, p_W)
         normal_speed = wp.dot(velocity, up)
         slip = velocity - up * normal_speed
-        slip_speed = wp.length(slip)
         elastic = -material[0] * depth
         normal_force = elastic - material[1] * depth * wp.max(-normal_speed, real(0.0))
-        friction = wp.normalize(slip) * wp.min(material[2] * slip_speed, material[3] * elastic)
+        # Written without a division where the point sticks, so that the derivative exists at rest.
+        friction = slip * material[2]
+        bound = material[3] * elastic
+        if wp.length(slip) * material[2] >= bound:
+            friction = wp.normalize(slip) * bound
         return force_at(up * normal_force - friction, p_W)
 
     return SimpleNamespace(touches_ground=touches_ground, ground_force=ground_force)
