@@ -105,7 +105,9 @@ X = {"type": JointType.SLIDE, "axis": (1.0, 0.0, 0.0)}
         slider(Joint(type=JointType.SLIDE, axis=(0.0, 0.0, 1.0))),
         Model(
             name="two",
-            links=tuple(Link(name=name, parent=None, joint=Joint(type=JointType.FREE), mass=1.0) for name in ("a", "b")),
+            links=tuple(
+                Link(name=name, parent=None, joint=Joint(type=JointType.FREE), mass=1.0) for name in ("a", "b")
+            ),
         ),
     ],
     ids=["pendulum", "limited cart", "cart on a spring", "lift", "two bodies"],
