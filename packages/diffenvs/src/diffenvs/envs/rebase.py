@@ -31,8 +31,8 @@ class Rebase:
 
     columns: tuple[int, int]
     """First and one past the last of the coordinates that hold the horizontal position."""
-    projector: Tensor
-    """Horizontal part of these coordinates, (k, k)."""
+    normal: Tensor
+    """Normal of the ground in these coordinates, zero if they cannot leave it, (k,)."""
     directions: Tensor
     """World direction of each [1], (k, 3)."""
     free: bool
@@ -45,15 +45,15 @@ class Rebase:
             return None
         up = np.array(model.up)
         if model.links[0].joint.type is JointType.FREE:
-            projector, directions, columns, free = np.eye(3) - np.outer(up, up), np.eye(3), (0, 3), True
+            normal, directions, columns, free = up, np.eye(3), (0, 3), True
         else:
             found = _travelling_slides(model)
             if not found:
                 return None
             columns, directions, free = (found[0][0], found[-1][0] + 1), np.array([axis for _, axis in found]), False
-            projector = np.eye(len(found))
+            normal = np.zeros(len(found))
         as_tensor = {"dtype": dtype, "device": device}
-        return cls(columns, torch.tensor(projector, **as_tensor), torch.tensor(directions, **as_tensor), free)
+        return cls(columns, torch.tensor(normal, **as_tensor), torch.tensor(directions, **as_tensor), free)
 
     def __call__(self, q: Tensor, qd: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Move the origins of robots that are far from theirs.
@@ -71,11 +71,11 @@ class Rebase:
             The same motion about the new origins, and these.
         """
         start, stop = self.columns
-        position = q[:, start:stop].detach() @ self.projector
+        position = self._horizontal(q[:, start:stop].detach())
         far = position.square().sum(-1, keepdim=True) > REBASE_DISTANCE**2
         if known_empty(far):
             return q, qd, origin
-        steps = (position / REBASE_DISTANCE).round() @ self.projector
+        steps = self._horizontal((position / REBASE_DISTANCE).round())
         shift = torch.where(far, steps * REBASE_DISTANCE, 0.0)
         shift_W = shift @ self.directions  # noqa: N806 - world axes
         q = torch.cat([q[:, :start], q[:, start:stop] - shift, q[:, stop:]], dim=-1)
@@ -83,6 +83,10 @@ class Rebase:
             linear = qd[:, 3:6] + torch.linalg.cross(qd[:, 0:3], shift_W)
             qd = torch.cat([qd[:, 0:3], linear, qd[:, 6:]], dim=-1)
         return q, qd, origin + shift_W
+
+    def _horizontal(self, position: Tensor) -> Tensor:
+        """Part of (N, k) along the ground; no matrix product, whose threads would get in the simulator's way."""
+        return position - (position * self.normal).sum(-1, keepdim=True) * self.normal
 
 
 def _travelling_slides(model: Model) -> list[tuple[int, np.ndarray]]:
