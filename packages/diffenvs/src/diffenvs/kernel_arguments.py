@@ -131,12 +131,14 @@ class Scratch:
             "bias": ((steps, rows), types.vec6),
             "force": ((steps, rows), types.vec6),
             "tau": ((steps, dofs), real),
-            "composite": ((blocks, rows), types.vec10),
+            "rotational": ((blocks, rows), types.mat33),
+            "coupling": ((blocks, rows), types.mat33),
+            "translational": ((blocks, rows), types.mat33),
             "momentum": ((blocks, dofs), types.vec6),
             "H": ((blocks, len(structure.entries)), real),
         }
         for name, (shape, kind) in fields.items():
-            components = () if kind is real else (kind._length_,)
+            components = () if kind is real else kind._shape_
             size = (*shape, lanes, *components) if lane_last else (lanes, *shape, *components)
             value, gradient = (torch.zeros(2, *size, dtype=dtype, device=device)).unbind()
             if lane_last:

@@ -20,8 +20,9 @@ with respect to the four components are those of this polynomial. The conjugate 
 (p, quaternion) and the velocities :math:`(\omega, v_O)`: its velocity *is* the spatial velocity of its link, so
 :math:`\dot p = v_O + \omega \times p`. A fixed joint has none.
 
-**Inertia** of a link is (mass, first moment :math:`m c`, and the six numbers xx, yy, zz, xy, xz, yz of the rotational
-inertia about the origin), ten numbers that add up over links.
+**Inertia** of a link about the origin is :math:`T^T \mathrm{diag}(I_B, m) T`, where T takes a spatial velocity to the
+axes of the link and its centre of mass. Inertias add up over links. Derivatives with respect to a quaternion that is
+not of unit length are those of this formula too; it needs no unit length anywhere.
 
 Functions are built for one scalar type by :func:`algebra`; kernels call them by name and hold no formula of their own
 for what is here.
@@ -163,37 +164,11 @@ def algebra(real: Any) -> SimpleNamespace:
         )
 
     @wp.func
-    def inertia_about_origin(q_WB: quat, c_W: vec3, mass: real, inertia_B: vec6) -> vec10:
-        """Ten numbers of a body with centre of mass ``c_W`` and inertia ``inertia_B`` about it, in axes of B."""
-        x = rotate(q_WB, vec3(real(1.0), real(0.0), real(0.0)))
-        y = rotate(q_WB, vec3(real(0.0), real(1.0), real(0.0)))
-        z = rotate(q_WB, vec3(real(0.0), real(0.0), real(1.0)))
-        # Columns of R I_B, then the upper triangle of (R I_B) R^T.
-        a = x * inertia_B[0] + y * inertia_B[3] + z * inertia_B[4]
-        b = x * inertia_B[3] + y * inertia_B[1] + z * inertia_B[5]
-        c = x * inertia_B[4] + y * inertia_B[5] + z * inertia_B[2]
-        mc = c_W * mass
-        return vec10(
-            mass,
-            mc[0],
-            mc[1],
-            mc[2],
-            a[0] * x[0] + b[0] * y[0] + c[0] * z[0] + mc[1] * c_W[1] + mc[2] * c_W[2],
-            a[1] * x[1] + b[1] * y[1] + c[1] * z[1] + mc[0] * c_W[0] + mc[2] * c_W[2],
-            a[2] * x[2] + b[2] * y[2] + c[2] * z[2] + mc[0] * c_W[0] + mc[1] * c_W[1],
-            a[0] * x[1] + b[0] * y[1] + c[0] * z[1] - mc[0] * c_W[1],
-            a[0] * x[2] + b[0] * y[2] + c[0] * z[2] - mc[0] * c_W[2],
-            a[1] * x[2] + b[1] * y[2] + c[1] * z[2] - mc[1] * c_W[2],
-        )
-
-    @wp.func
-    def inertia_apply(I: vec10, V: vec6) -> vec6:  # noqa: E741 - the inertia
-        """Momentum of the inertia moving with ``V`` (or force, for an acceleration)."""
-        omega = angular(V)
-        mc = vec3(I[1], I[2], I[3])
+    def cross_force(V: vec6, F: vec6) -> vec6:
+        """Rate of change of the force vector ``F`` carried by the velocity ``V`` (Featherstone, eq. 2.32)."""
         return spatial(
-            symmetric_apply(vec6(I[4], I[5], I[6], I[7], I[8], I[9]), omega) + wp.cross(mc, linear(V)),
-            linear(V) * I[0] + wp.cross(omega, mc),
+            wp.cross(angular(V), angular(F)) + wp.cross(linear(V), linear(F)),
+            wp.cross(angular(V), linear(F)),
         )
 
     return SimpleNamespace(**{name: value for name, value in locals().items()})

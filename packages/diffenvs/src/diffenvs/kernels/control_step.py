@@ -68,9 +68,9 @@ def control_step(real: Any) -> SimpleNamespace:
     """
     types = algebra(real)
     vec3, vec4, vec6, vec8, vec10 = types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
-    quat, transform = types.quat, types.transform
+    mat33, quat, transform = types.mat33, types.quat, types.transform
     compose, cross_motion = types.compose, types.cross_motion
-    inertia_apply, unit = types.inertia_apply, types.unit
+    rotation_matrix, unit = types.rotation_matrix, types.unit
     stage = kinematics(real)
     free_pose, free_velocity = stage.free_pose, stage.free_velocity
     joint_pose, motion_subspace = stage.joint_pose, stage.motion_subspace
@@ -80,7 +80,9 @@ def control_step(real: Any) -> SimpleNamespace:
     stage = joint_forces(real)
     passive_force, drive_force = stage.passive_force, stage.drive_force
     stage = mass_matrix(real)
-    link_inertia, invert, solve = stage.link_inertia, stage.invert, stage.solve
+    com_to_origin, rotational_inertia = stage.com_to_origin, stage.rotational_inertia
+    coupling_inertia, translational_inertia = stage.coupling_inertia, stage.translational_inertia
+    inertia_apply, invert, solve = stage.inertia_apply, stage.invert, stage.solve
     integrate_pose = integrator(real).integrate_pose
 
     @wp.struct
@@ -116,7 +118,9 @@ def control_step(real: Any) -> SimpleNamespace:
         force: wp.array3d[vec6]
         tau: wp.array3d[real]
         tau_adjoint: wp.array3d[real]
-        composite: wp.array3d[vec10]
+        rotational: wp.array3d[mat33]
+        coupling: wp.array3d[mat33]
+        translational: wp.array3d[mat33]
         momentum: wp.array3d[vec6]
         H: wp.array3d[real]
         H_adjoint: wp.array3d[real]
@@ -180,7 +184,9 @@ def control_step(real: Any) -> SimpleNamespace:
         force = scratch.force[lane]
         tau = scratch.tau[lane]
         tau_adjoint = scratch.tau_adjoint[lane]
-        composite = scratch.composite[lane]
+        rotational = scratch.rotational[lane]
+        coupling = scratch.coupling[lane]
+        translational = scratch.translational[lane]
         momentum = scratch.momentum[lane]
         H = scratch.H[lane]
         H_adjoint = scratch.H_adjoint[lane]
@@ -281,16 +287,31 @@ def control_step(real: Any) -> SimpleNamespace:
 
             # Mass matrix and its inverse, at the start of a block.
             if s % constants.interval == 0:
-                composite_b = composite[block]
+                rotational_b = rotational[block]
+                coupling_b = coupling[block]
+                translational_b = translational[block]
                 momentum_b = momentum[block]
                 H_b = H[block]
-                composite_b[0] = vec10()
+                rotational_b[0] = mat33()
+                coupling_b[0] = mat33()
+                translational_b[0] = mat33()
                 for i in range(links):
-                    composite_b[i + 1] = link_inertia(pose_s[i + 1], body_env[i])
+                    X_link = pose_s[i + 1]
+                    R_link = rotation_matrix(wp.transform_get_rotation(X_link))
+                    S_link = com_to_origin(X_link, R_link, body_env[i])
+                    rotational_b[i + 1] = rotational_inertia(R_link, S_link, body_env[i])
+                    coupling_b[i + 1] = coupling_inertia(R_link, S_link, body_env[i])
+                    translational_b[i + 1] = translational_inertia(R_link, body_env[i])
                 for m in range(links):
-                    composite_b[tree_link[links - 1 - m][0]] += composite_b[links - m]
+                    above = tree_link[links - 1 - m][0]
+                    rotational_b[above] += rotational_b[links - m]
+                    coupling_b[above] += coupling_b[links - m]
+                    translational_b[above] += translational_b[links - m]
                 for d in range(dofs):
-                    momentum_b[d] = inertia_apply(composite_b[dof_link[d]], subspace_s[d])
+                    owner_row = dof_link[d]
+                    momentum_b[d] = inertia_apply(
+                        rotational_b[owner_row], coupling_b[owner_row], translational_b[owner_row], subspace_s[d]
+                    )
                 for e in range(entries):
                     row = tree_entry[e][0]
                     column = tree_entry[e][1]

@@ -17,26 +17,29 @@ from diffenvs.spatial import algebra
 def inverse_dynamics(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
-    vec3, vec6, vec10, transform = types.vec3, types.vec6, types.vec10, types.transform
-    angular, spatial = types.angular, types.spatial
-    point_velocity, rotation_matrix, symmetric_apply = (
-        types.point_velocity,
-        types.rotation_matrix,
-        types.symmetric_apply,
-    )
+    vec3, vec6, vec10, mat33, transform = types.vec3, types.vec6, types.vec10, types.mat33, types.transform
+    angular, linear, spatial, symmetric_apply = types.angular, types.linear, types.spatial, types.symmetric_apply
+    cross_force, force_at, rotation_matrix = types.cross_force, types.force_at, types.rotation_matrix
+
+    @wp.func
+    def momentum(R_WB: mat33, R_BW: mat33, c_B: vec3, body: vec10, V_WB: vec6) -> vec6:
+        """Inertia times ``V_WB`` about the origin; ``c_B`` is the centre of mass in the world, in axes of B."""
+        omega_B = R_BW * angular(V_WB)
+        p_B = (R_BW * linear(V_WB) - wp.cross(c_B, omega_B)) * body[0]
+        spin_B = symmetric_apply(vec6(body[4], body[5], body[6], body[7], body[8], body[9]), omega_B)
+        return spatial(R_WB * (spin_B + wp.cross(c_B, p_B)), R_WB * p_B)
 
     @wp.func
     def bias_force(X_WB: transform, V_WB: vec6, A_WB: vec6, body: vec10, gravity: vec3) -> vec6:
-        """I A + V x* (I V) minus the weight, by the laws of Newton and Euler at the centre of mass."""
+        """I A + V x* (I V) minus the weight (Featherstone, eq. 5.9)."""
         R_WB = rotation_matrix(wp.transform_get_rotation(X_WB))
         R_BW = wp.transpose(R_WB)
         c_W = wp.transform_get_translation(X_WB) + R_WB * vec3(body[1], body[2], body[3])
-        inertia_B = vec6(body[4], body[5], body[6], body[7], body[8], body[9])
-        omega = angular(V_WB)
-        acceleration = point_velocity(A_WB, c_W) + wp.cross(omega, point_velocity(V_WB, c_W))
-        f_W = (acceleration - gravity) * body[0]
-        omega_B = R_BW * omega
-        n_B = symmetric_apply(inertia_B, R_BW * angular(A_WB)) + wp.cross(omega_B, symmetric_apply(inertia_B, omega_B))
-        return spatial(R_WB * n_B + wp.cross(c_W, f_W), f_W)
+        c_B = R_BW * c_W
+        return (
+            momentum(R_WB, R_BW, c_B, body, A_WB)
+            + cross_force(V_WB, momentum(R_WB, R_BW, c_B, body, V_WB))
+            - force_at(gravity * body[0], c_W)
+        )
 
     return SimpleNamespace(bias_force=bias_force)

@@ -24,15 +24,40 @@ from diffenvs.spatial import algebra
 def mass_matrix(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
-    vec3, vec6, vec8, vec10, transform = types.vec3, types.vec6, types.vec8, types.vec10, types.transform
-    inertia_about_origin, transform_point = types.inertia_about_origin, types.transform_point
+    vec3, vec6, vec8, vec10 = types.vec3, types.vec6, types.vec8, types.vec10
+    mat33, transform = types.mat33, types.transform
+    angular, linear, spatial = types.angular, types.linear, types.spatial
 
     @wp.func
-    def link_inertia(X_WB: transform, body: vec10) -> vec10:
-        """Inertia of a link about the world origin."""
-        c_W = transform_point(X_WB, vec3(body[1], body[2], body[3]))
-        inertia_B = vec6(body[4], body[5], body[6], body[7], body[8], body[9])
-        return inertia_about_origin(wp.transform_get_rotation(X_WB), c_W, body[0], inertia_B)
+    def com_to_origin(X_WB: transform, R_WB: mat33, body: vec10) -> mat33:
+        """Lower left block of T: what an angular velocity in the world adds to that of the centre of mass, in B."""
+        R_BW = wp.transpose(R_WB)
+        c_B = R_BW * (wp.transform_get_translation(X_WB) + R_WB * vec3(body[1], body[2], body[3]))
+        return -wp.skew(c_B) * R_BW
+
+    @wp.func
+    def rotational_inertia(R_WB: mat33, S_BW: mat33, body: vec10) -> mat33:
+        """Upper left block of the inertia about the origin; ``S_BW`` comes from `com_to_origin`."""
+        inertia_B = mat33(body[4], body[7], body[8], body[7], body[5], body[9], body[8], body[9], body[6])
+        return R_WB * inertia_B * wp.transpose(R_WB) + wp.transpose(S_BW) * S_BW * body[0]
+
+    @wp.func
+    def coupling_inertia(R_WB: mat33, S_BW: mat33, body: vec10) -> mat33:
+        """Upper right block."""
+        return wp.transpose(S_BW) * wp.transpose(R_WB) * body[0]
+
+    @wp.func
+    def translational_inertia(R_WB: mat33, body: vec10) -> mat33:
+        """Lower right block: the mass, for unit quaternions."""
+        return R_WB * wp.transpose(R_WB) * body[0]
+
+    @wp.func
+    def inertia_apply(rotational: mat33, coupling: mat33, translational: mat33, V: vec6) -> vec6:
+        """Momentum of an inertia of these blocks moving with ``V``."""
+        return spatial(
+            rotational * angular(V) + coupling * linear(V),
+            wp.transpose(coupling) * angular(V) + translational * linear(V),
+        )
 
     @wp.func
     def invert(
@@ -165,4 +190,12 @@ def mass_matrix(real: Any) -> SimpleNamespace:
             for c in range(inverse_rows.shape[1]):
                 sums[j, c] = sums[j, c] - x[c] * y_j
 
-    return SimpleNamespace(link_inertia=link_inertia, invert=invert, solve=solve)
+    return SimpleNamespace(
+        com_to_origin=com_to_origin,
+        rotational_inertia=rotational_inertia,
+        coupling_inertia=coupling_inertia,
+        translational_inertia=translational_inertia,
+        inertia_apply=inertia_apply,
+        invert=invert,
+        solve=solve,
+    )
