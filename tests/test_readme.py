@@ -24,6 +24,15 @@ def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
     assert names["action"].shape == (16, 8)
 
 
+def test_code_of_the_algorithm_s_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "packages/rpo/README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["model"].num_timesteps == 3072
+    assert names["model"].config.policy_epochs == 2
+
+
 def test_commands_are_those_that_continuous_integration_runs():
     commands = re.findall(r"```sh\n(.*?)\n```", README, flags=re.DOTALL)
     sessions = [command.rsplit(" ", 1)[1] for command in commands]

@@ -278,6 +278,13 @@ def test_own_parameters_that_are_learnt_carry_gradients_and_are_checked():
         sim.step(q, qd, action)
 
 
+def test_parameter_that_is_no_tensor_is_refused():
+    sim = Simulator(ROBOTS["hopper"], 1)
+    state = [torch.zeros(1, width) for width in (6, 6, 3)]
+    with pytest.raises(TypeError, match=r"parameter 'gravity' must be a torch\.Tensor\. Got float"):
+        sim.step(*state, {"gravity": -9.81})
+
+
 def test_simulator_runs_in_inference_mode_and_out_of_it_again():
     sim = Simulator(ROBOTS["hopper"], 1)
     q, qd, action = (torch.zeros(1, width) for width in (6, 6, 3))

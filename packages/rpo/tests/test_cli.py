@@ -128,7 +128,9 @@ def test_mistakes_end_with_one_message(tmp_path, args, message):
 
 
 def test_unknown_environment_needs_a_number_of_environments(tmp_path):
-    with pytest.raises(SystemExit, match="--num-envs must be given for a/B-v0"):
+    with pytest.raises(SystemExit, match="--num-envs must be given for lq/LinearQuadratic-v0"):
+        main(["train", "--env", "lq/LinearQuadratic-v0", "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="No environment 'a/B-v0': there is no package 'a'"):
         main(["train", "--env", "a/B-v0", "--runs", str(tmp_path)])
 
 

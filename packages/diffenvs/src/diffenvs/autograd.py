@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from diffenvs.simulator import Engine
@@ -26,23 +25,51 @@ class ControlStep(torch.autograd.Function):
         return q_next, qd_next
 
     @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch's own signature has no names
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Adjoint of the step; environments whose next state is not finite, or is not used, get zero.
+        """Adjoint of the step; environments whose next state is not finite, or is not used, get zero."""
+        return None, *ControlStepAdjoint.apply(ctx.engine, ctx.needs_input_grad[1:], *gradients, *ctx.saved_tensors)
 
-        The adjoint is linear, so zero in is zero out, but in an exploded state it would come to zero times infinity.
+
+class ControlStepAdjoint(torch.autograd.Function):
+    """Derivative of a control step, which has none itself.
+
+    A function of its own, so that a graph of it (``create_graph=True``) leads to :meth:`backward` from all inputs.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        engine: Engine,
+        needed: tuple[bool, ...],
+        grad_q: Tensor,
+        grad_qd: Tensor,
+        q: Tensor,
+        qd: Tensor,
+        action: Tensor,
+        q_next: Tensor,
+        qd_next: Tensor,
+        *parameters: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of state, action and parameters, None where not needed.
+
+        The adjoint is linear, so zero in is zero out, but in an exploded state it would come to zero times infinity:
+        such environments do not take part.
         """
-        q, qd, action, q_next, qd_next, *parameters = ctx.saved_tensors
         takes_part = q_next.isfinite().all(-1) & qd_next.isfinite().all(-1)
-        takes_part &= (gradients[0] != 0.0).any(-1) | (gradients[1] != 0.0).any(-1)
-        grad_q, grad_qd = (torch.where(takes_part[:, None], gradient, 0.0) for gradient in gradients)
-        parameter_gradients = any(ctx.needs_input_grad[4:])
-        grads = ctx.engine.backward(q, qd, action, parameters, grad_q, grad_qd, parameter_gradients=parameter_gradients)
-        result: list[Tensor | None] = [None]
-        for value, grad, needed in zip((q, qd, action, *parameters), grads, ctx.needs_input_grad[1:], strict=True):
-            if grad is None or not needed:
+        takes_part &= (grad_q != 0.0).any(-1) | (grad_qd != 0.0).any(-1)
+        grads = engine.backward(
+            q,
+            qd,
+            action,
+            list(parameters),
+            *(torch.where(takes_part[:, None], gradient, 0.0) for gradient in (grad_q, grad_qd)),
+            parameter_gradients=any(needed[3:]),
+        )
+        result: list[Tensor | None] = []
+        for value, grad, is_needed in zip((q, qd, action, *parameters), grads, needed, strict=True):
+            if grad is None or not is_needed:
                 result.append(None)
                 continue
             grad = torch.where(takes_part.view(-1, *[1] * (grad.ndim - 1)), grad, 0.0)
@@ -50,3 +77,8 @@ class ControlStep(torch.autograd.Function):
             grad = grad.view(grad.shape[0], *value.shape[1:])
             result.append(grad.sum(0, keepdim=True) if value.shape[0] < grad.shape[0] else grad)
         return tuple(result)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Refuse: the simulator has first derivatives only."""
+        raise RuntimeError("the simulator can be differentiated once only; it has no second derivatives.")

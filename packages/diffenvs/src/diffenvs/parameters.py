@@ -82,10 +82,12 @@ def _columns(value: Tensor, width: int) -> Tensor:
 
 
 def check_parameters(parameters: Mapping[str, Tensor], defaults: Mapping[str, Tensor], num_envs: int) -> None:
-    """Raise ValueError for an unknown name, a wrong shape, dtype or device."""
+    """Raise ValueError for an unknown name, a wrong shape, dtype or device, TypeError for what is no tensor."""
     for name, value in parameters.items():
         if name not in defaults:
             raise ValueError(f"there is no parameter '{name}'. There are {', '.join(defaults)}.")
+        if not isinstance(value, Tensor):
+            raise TypeError(f"parameter '{name}' must be a torch.Tensor. Got {type(value).__name__}.")
         default = defaults[name]
         shapes = [(rows, *default.shape[1:]) for rows in dict.fromkeys((num_envs, 1))]
         if tuple(value.shape) not in shapes or value.dtype != default.dtype or value.device != default.device:

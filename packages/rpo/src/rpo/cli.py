@@ -15,7 +15,7 @@ import tyro
 from rpo.checkpoint import CheckpointError
 from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import evaluate
-from rpo.making import make_vector_env
+from rpo.making import import_namespace, make_vector_env
 from rpo.plotting import learning_curve
 from rpo.presets import PRESETS
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
@@ -110,6 +110,7 @@ def settings_of(options: TrainOptions) -> RunSettings:
     for name in ("steps", "checkpoint_every"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
+    import_namespace(options.env)
     preset = PRESETS.get(options.env)
     if options.num_envs is None and preset is None:
         raise ValueError(
