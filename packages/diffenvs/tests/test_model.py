@@ -291,3 +291,9 @@ def test_simulator_runs_in_inference_mode_and_out_of_it_again():
     with torch.inference_mode():
         first = sim.step(q, qd, action)[0].clone()
     assert torch.equal(sim.step(q, qd, action)[0], first)
+
+
+def test_dtype_may_be_given_by_its_name():
+    sim = Simulator(ROBOTS["hopper"], 1, dtype="float64")
+    q, qd, action = (torch.zeros(1, width, dtype=torch.float64) for width in (6, 6, 3))
+    assert sim.step(q, qd, action)[0].dtype is torch.float64

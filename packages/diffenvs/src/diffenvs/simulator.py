@@ -44,7 +44,7 @@ class Simulator:
     device
         Where tensors live and the kernels run.
     dtype
-        ``torch.float32`` or ``torch.float64``.
+        ``torch.float32`` or ``torch.float64``, or their names "float32" and "float64".
     num_threads
         CPU threads; PyTorch's number by default.
 
@@ -60,7 +60,7 @@ class Simulator:
         num_envs: int,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         num_threads: int | None = None,
     ) -> None:
         self.model = model
@@ -69,7 +69,7 @@ class Simulator:
         self.dtype = check_dtype(dtype)
         threads = torch.get_num_threads() if num_threads is None else check_count("num_threads", num_threads)
         self.parameters: dict[str, Tensor] = {
-            name: torch.as_tensor(value, dtype=dtype, device=self.device).unsqueeze(0)
+            name: torch.as_tensor(value, dtype=self.dtype, device=self.device).unsqueeze(0)
             for name, value in default_parameters(model).items()
         }
         """Parameters of the model by name, (1, count[, components]): see :func:`default_parameters`."""
@@ -79,7 +79,7 @@ class Simulator:
         self._packed_from: list[Tensor] = []
         """The parameters that were packed, held so that their identity stays theirs."""
         self._structure = Structure.of(model)
-        self._engine = Engine(self._structure, num_envs, self.device, dtype, min(threads, num_envs))
+        self._engine = Engine(self._structure, self.num_envs, self.device, self.dtype, min(threads, self.num_envs))
 
     def step(
         self, q: Tensor, qd: Tensor, action: Tensor, parameters: Mapping[str, Tensor] | None = None
