@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffenvs.model import JointType, Model
+from diffenvs.parameters import ARRAYS
 from diffenvs.simulator import Simulator, Trace
 
 STEPS = (1e-5, 1e-6, 1e-7)
@@ -118,7 +119,8 @@ def activity(simulator: Simulator, inputs: Inputs) -> Tensor:
         trace = simulator.trace(q, qd, action, parameters(inputs))
         q, qd = trace.q[:, -1], trace.qd[:, -1]
         contacts = ground_contacts(simulator.model, trace, values)
-        sides += [contacts.touching, contacts.sliding, contacts.approaching, *_limits(simulator.model, trace, values)]
+        sides += [contacts.touching, contacts.sliding, contacts.approaching, contacts.deep]
+        sides += [*_limits(simulator.model, trace, values)]
         sides.append((action.abs() < 1.0)[:, None])
     return torch.cat([side.flatten(1) for side in sides], dim=1)
 
@@ -134,6 +136,8 @@ class Contacts:
     """Whether it touches and friction is at the Coulomb bound."""
     approaching: Tensor
     """Whether it touches and moves down."""
+    deep: Tensor
+    """Whether it is below the depth where damping grows."""
 
 
 def ground_contacts(model: Model, trace: Trace, values: Inputs) -> Contacts:
@@ -152,15 +156,18 @@ def ground_contacts(model: Model, trace: Trace, values: Inputs) -> Contacts:
     speed = velocity[..., 3:] + torch.linalg.cross(velocity[..., :3], point)
     normal_speed, depth = speed @ up, point @ up
     slip = (speed - normal_speed[..., None] * up).norm(dim=-1)
-    stiffness, viscosity, friction = (
-        values[name][:, None, shapes] for name in ("contact_stiffness", "tangential_damping", "friction")
-    )
+    stiffness, damping, viscosity, friction = (values[name][:, None, shapes] for name in ARRAYS["material"])
+    materials = [all_shapes[k][1].material for k in shapes]
+    damping_depth = depth.new_tensor([material.damping_depth for material in materials])
+    total = depth.new_tensor([material.friction_bound == "total" for material in materials])
     touching = depth < 0.0
+    viscous = damping * torch.minimum(depth.abs(), damping_depth) * (-normal_speed).clamp(min=0.0)
     return Contacts(
         depth=depth,
         touching=touching,
-        sliding=touching & (viscosity * slip > friction * stiffness * depth.abs()),
+        sliding=touching & (viscosity * slip > friction * (stiffness * depth.abs() + total * viscous)),
         approaching=touching & (normal_speed < 0.0),
+        deep=depth < -damping_depth,
     )
 
 

@@ -108,7 +108,7 @@ def test_gradients_of_state_actions_and_all_parameters_equal_central_differences
 
 def assembly() -> Model:
     """Two free bodies, one of them a box, with fixed, slide and hinge joints and all kinds of shapes."""
-    soft = replace(MATERIAL, stiffness=2e3)
+    soft = replace(MATERIAL, stiffness=2e3, damping_depth=0.05, friction_bound="total")
     links = (
         body(Joint(type=JointType.FREE), name="box", shapes=(Box(half_extents=(0.3, 0.2, 0.4), material=MATERIAL),)),
         body(

@@ -224,15 +224,23 @@ def test_sphere_on_a_slope_creeps_below_the_coulomb_bound_and_slides_beyond(slop
 @pytest.mark.parametrize("height", [-0.05, -1e-4, 0.0, 0.1])
 @pytest.mark.parametrize("normal_speed", [-3.0, 0.0, 3.0])
 @pytest.mark.parametrize("slip", [0.0, 0.01, 5.0])
-def test_ground_pushes_and_brakes_as_the_law_says_and_never_pulls(height, normal_speed, slip):
-    mass, k = 2.0, MATERIAL
+@pytest.mark.parametrize("law", [{}, {"damping_depth": 1e-3}, {"friction_bound": "total"}], ids=str)
+def test_ground_pushes_and_brakes_as_the_law_says_and_never_pulls(height, normal_speed, slip, law):
+    mass, k = 2.0, replace(MATERIAL, **law)
     model = sledge(mass, k, gravity=(0.0, 0.0, 0.0))
     trace = simulator(model, 1).trace(tensor([[0.5 + height, 0.0]]), tensor([[normal_speed, slip]]), tensor([[]]))
     normal, friction = trace.tau[0, 0].tolist()
     depth = max(-height, 0.0)
-    assert normal == pytest.approx(k.stiffness * depth + k.damping * depth * max(-normal_speed, 0.0), abs=1e-9)
+    expected = k.stiffness * depth + k.damping * min(depth, k.damping_depth) * max(-normal_speed, 0.0)
+    assert normal == pytest.approx(expected, abs=1e-9)
     assert normal >= 0.0
-    assert friction == pytest.approx(-min(k.tangential_damping * slip, k.friction * k.stiffness * depth), abs=1e-9)
+    bound = k.friction * (expected if k.friction_bound == "total" else k.stiffness * depth)
+    assert friction == pytest.approx(-min(k.tangential_damping * slip, bound), abs=1e-9)
+
+
+def test_without_a_ground_nothing_is_touched():
+    q, _ = run(ball(ground=False), [0, 0.4, 0, 0, 0, 0, 1], np.zeros(6), 60)
+    np.testing.assert_allclose(0.4 - q[-1, 1], 60 * SUBSTEPS * (60 * SUBSTEPS + 1) * G * H * H / 2, rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.36, 0.48, -0.8)])

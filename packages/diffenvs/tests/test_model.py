@@ -21,10 +21,28 @@ def model(*links: Link, **options) -> Model:
     return Model(name="test", links=links, **options)
 
 
+def colliding(*collisions: tuple[str, ...], material: Material = MATERIAL) -> Model:
+    """Two links with spheres, the second of `material`, and one without."""
+    links = [
+        body(FREE, name=name, shapes=(Sphere(radius=0.1, material=its),))
+        for name, its in {"a": MATERIAL, "b": material}.items()
+    ]
+    return model(*links, body(FREE, name="bare"), collisions=collisions)
+
+
 REFUSED = {
     "negative stiffness": (
         lambda: Material(stiffness=-1.0, damping=0.0, tangential_damping=0.0, friction=0.0),
         "`stiffness` of Material must be finite and not negative. Got -1.0",
+    ),
+    "no damping depth": (
+        lambda: replace(MATERIAL, damping_depth=0.0),
+        "`damping_depth` of Material must be positive. Got 0.0",
+    ),
+    "nan damping depth": (lambda: replace(MATERIAL, damping_depth=NAN), "`damping_depth` of Material must be positive"),
+    "friction bound": (
+        lambda: replace(MATERIAL, friction_bound="normal"),
+        "`friction_bound` of Material must be 'elastic' or 'total'. Got 'normal'",
     ),
     "nan friction": (lambda: replace(MATERIAL, friction=NAN), "`friction` of Material must be finite"),
     "radius": (lambda: Sphere(radius=0.0, material=MATERIAL), "`radius` of Sphere must be finite and positive"),
@@ -87,6 +105,29 @@ REFUSED = {
     "two actuators": (
         lambda: model(body(HINGE), actuators=(Actuator(link="body", gear=1.0),) * 2),
         "`actuators` of Model must drive different joints",
+    ),
+    "ground": (lambda: model(body(HINGE), ground=1), "`ground` of Model must be True or False. Got 1"),
+    "collision of one": (lambda: colliding(("a",)), r"each of `collisions` of Model must name two links. Got \('a',\)"),
+    "collision with an unknown": (lambda: colliding(("a", "c")), "model 'test' has no link 'c'. It has a, b, bare"),
+    "collision with itself": (
+        lambda: colliding(("a", "a")),
+        "`collisions` of Model must name two different links. Got 'a' twice",
+    ),
+    "collision named twice": (
+        lambda: colliding(("a", "b"), ("b", "a")),
+        "`collisions` of Model must name a pair once. 'b' and 'a' occur twice",
+    ),
+    "collision without a shape": (
+        lambda: colliding(("a", "bare")),
+        "`collisions` of Model must name links with shapes. 'bare' has none",
+    ),
+    "collision of two damping depths": (
+        lambda: colliding(("a", "b"), material=replace(MATERIAL, damping_depth=1e-3)),
+        "the materials of 'a' and 'b' must have one `damping_depth` and one `friction_bound`",
+    ),
+    "collision of two friction bounds": (
+        lambda: colliding(("a", "b"), material=replace(MATERIAL, friction_bound="total")),
+        "the materials of 'a' and 'b' must have one",
     ),
     "up": (lambda: model(body(HINGE), up=(0, 2, 0)), "`up` of Model must have norm 1"),
     "gravity": (lambda: model(body(HINGE), gravity=(0, NAN, 0)), "`gravity` of Model must be 3 finite numbers"),

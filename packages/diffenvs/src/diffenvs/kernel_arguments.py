@@ -25,7 +25,7 @@ class Structure:
 
     model: Model
     points: tuple[tuple[tuple[float, float, float], float], ...]
-    """Contact points: position in the link's frame and radius [m]."""
+    """Points that touch the ground: position in the link's frame and radius [m]."""
     point_owners: tuple[tuple[int, int], ...]
     """Index of the link and index of the shape of each contact point."""
     dof_links: tuple[int, ...]
@@ -39,7 +39,7 @@ class Structure:
         points, owners, shape_index = [], [], 0
         for i, link in enumerate(model.links):
             for shape in link.shapes:
-                for point in shape.contact_points():
+                for point in shape.contact_points() if model.ground else ():
                     points.append(point)
                     owners.append((i, shape_index))
                 shape_index += 1
@@ -97,6 +97,9 @@ def make_constants(structure: Structure, real: Any, device: Any) -> Any:
     constants.joint_frame = _reals(frames, types.transform, device)
     constants.joint_axis = _reals([joint.axis for joint in joints], types.vec3, device)
     constants.point = _reals([(*position, radius) for position, radius in structure.points], types.vec4, device)
+    materials = [shape.material for link in model.links for shape in link.shapes]
+    laws = [(material.damping_depth, float(material.friction_bound == "total")) for material in materials]
+    constants.law = _reals(laws, types.vec2, device)
     return constants
 
 

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, product
+from typing import Literal, get_args
 
 import numpy as np
 
 Vector3 = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 """(x, y, z, w)"""
+FrictionBound = Literal["elastic", "total"]
 
 UNIT_TOLERANCE = 1e-3
 """Largest accepted deviation of the norm of a direction or quaternion from one; smaller ones are normalised."""
@@ -44,7 +46,11 @@ class JointType(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Compliant contact of a shape with the ground."""
+    """Compliant contact of a shape; the law stands in :mod:`diffenvs.kernels.contact`.
+
+    The ground takes the material of the shape that touches it. Where two shapes touch, the constants are the means of
+    theirs, and `damping_depth` and `friction_bound` must be the same.
+    """
 
     stiffness: float
     """Normal force per depth [N/m]."""
@@ -53,11 +59,19 @@ class Material:
     tangential_damping: float
     """Friction force per sliding velocity, below the Coulomb bound [N s/m]."""
     friction: float
-    """Coulomb coefficient; the bound is this times the elastic normal force."""
+    """Coulomb coefficient."""
+    damping_depth: float = math.inf
+    """Depth beyond which the damping no longer grows [m]."""
+    friction_bound: FrictionBound = "elastic"
+    """Whether the Coulomb coefficient bounds friction by the elastic part of the normal force or by all of it."""
 
     def __post_init__(self) -> None:
         for name in ("stiffness", "damping", "tangential_damping", "friction"):
             _require_non_negative(f"`{name}` of Material", getattr(self, name))
+        if not self.damping_depth > 0.0:
+            raise ValueError(f"`damping_depth` of Material must be positive. Got {self.damping_depth!r}.")
+        if self.friction_bound not in get_args(FrictionBound):
+            raise ValueError(f"`friction_bound` of Material must be 'elastic' or 'total'. Got {self.friction_bound!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,13 +243,14 @@ class Actuator:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A robot, the ground it stands on, and how time is divided.
+    """A robot, what it touches, and how time is divided.
 
     Raises
     ------
     ValueError
         If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
-        world, an actuator drives a joint without an axis, or a number is out of range.
+        world, an actuator drives a joint without an axis, a collision has no shapes or no common law, or a number is
+        out of range.
     """
 
     name: str
@@ -243,6 +258,10 @@ class Model:
     """Parents before children."""
     actuators: tuple[Actuator, ...] = ()
     """In the order of the action's entries."""
+    collisions: tuple[tuple[str, str], ...] = ()
+    """Pairs of links that touch each other: names of two links, all shapes of one against all of the other."""
+    ground: bool = True
+    """Whether there is a ground, which every shape touches."""
     up: Vector3 = (0.0, 1.0, 0.0)
     """Unit normal of the ground, which is the plane through the origin."""
     gravity: Vector3 = (0.0, -9.81, 0.0)
@@ -258,9 +277,12 @@ class Model:
     def __post_init__(self) -> None:
         _set(self, "links", tuple(self.links))
         _set(self, "actuators", tuple(self.actuators))
+        _set(self, "collisions", tuple(tuple(pair) for pair in self.collisions))
         _set(self, "up", _unit("`up` of Model", self.up, 3))
         _set(self, "gravity", _vector("`gravity` of Model", self.gravity, 3))
         _require_positive("`dt` of Model", self.dt)
+        if not isinstance(self.ground, bool):
+            raise ValueError(f"`ground` of Model must be True or False. Got {self.ground!r}.")
         if not self.links:
             raise ValueError("`links` of Model must hold at least one link.")
         for name in ("substeps", "mass_matrix_interval"):
@@ -288,6 +310,7 @@ class Model:
                 raise ValueError(f"actuator of '{actuator.link}' needs a hinge or slide. It is {joint.type.name}.")
         if len({actuator.link for actuator in self.actuators}) < self.nu:
             raise ValueError("`actuators` of Model must drive different joints.")
+        self._require_collisions()
 
     def _require_inertia(self) -> None:
         """Refuse joints that nothing resists, whose acceleration would be infinite."""
@@ -298,6 +321,26 @@ class Model:
                 raise ValueError(f"the joint of link '{self.links[i].name}' moves no mass and has no armature.")
             if self.parents[i] >= 0:
                 carried[self.parents[i]] += carried[i]
+
+    def _require_collisions(self) -> None:
+        """Refuse pairs of links that cannot touch each other, or by two laws."""
+        seen: set[frozenset[str]] = set()
+        for pair in self.collisions:
+            if len(pair) != 2:
+                raise ValueError(f"each of `collisions` of Model must name two links. Got {pair!r}.")
+            first, second = (self.links[self.link_index(name)] for name in pair)
+            names = f"'{first.name}' and '{second.name}'"
+            if first is second:
+                raise ValueError(f"`collisions` of Model must name two different links. Got '{first.name}' twice.")
+            if frozenset(pair) in seen:
+                raise ValueError(f"`collisions` of Model must name a pair once. {names} occur twice.")
+            seen.add(frozenset(pair))
+            for link in (first, second):
+                if not link.shapes:
+                    raise ValueError(f"`collisions` of Model must name links with shapes. '{link.name}' has none.")
+            laws = {(s.material.damping_depth, s.material.friction_bound) for s in (*first.shapes, *second.shapes)}
+            if len(laws) > 1:
+                raise ValueError(f"the materials of {names} must have one `damping_depth` and one `friction_bound`.")
 
     def link_index(self, name: str) -> int:
         """Position of the named link in `links`; ValueError if there is none."""

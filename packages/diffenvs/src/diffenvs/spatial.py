@@ -49,8 +49,9 @@ def algebra(real: Any) -> SimpleNamespace:
     Returns
     -------
     SimpleNamespace
-        Types ``vec3`` to ``vec10``, ``mat33``, ``quat``, ``transform`` and the functions below, callable in kernels.
+        Types ``vec2`` to ``vec10``, ``mat33``, ``quat``, ``transform`` and the functions below, callable in kernels.
     """
+    vec2 = wp.types.vector(length=2, dtype=real)
     vec3 = wp.types.vector(length=3, dtype=real)
     vec4 = wp.types.vector(length=4, dtype=real)
     vec6 = wp.types.vector(length=6, dtype=real)

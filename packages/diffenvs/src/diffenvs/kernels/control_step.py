@@ -67,7 +67,7 @@ def control_step(real: Any) -> SimpleNamespace:
         ``kernel``, and the structs ``Constants`` and ``Scratch`` that it takes.
     """
     types = algebra(real)
-    vec3, vec4, vec6, vec8, vec10 = types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
+    vec2, vec3, vec4, vec6, vec8, vec10 = types.vec2, types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
     mat33, quat, transform = types.mat33, types.quat, types.transform
     compose, cross_motion = types.compose, types.cross_motion
     rotation_matrix, unit = types.rotation_matrix, types.unit
@@ -99,6 +99,8 @@ def control_step(real: Any) -> SimpleNamespace:
         joint_axis: wp.array[vec3]
         point: wp.array[vec4]
         """Position in the link's frame and radius [m]."""
+        law: wp.array[vec2]
+        """Of each shape: depth beyond which damping no longer grows [m], share of the damping in the Coulomb bound."""
 
     @wp.struct
     class Scratch:
@@ -169,6 +171,7 @@ def control_step(real: Any) -> SimpleNamespace:
         joint_frame = constants.joint_frame
         joint_axis = constants.joint_axis
         point = constants.point
+        law = constants.law
         body_env = body[env]
         joint_env = joint[env]
         material_env = material[env]
@@ -264,7 +267,7 @@ def control_step(real: Any) -> SimpleNamespace:
                 owner = tree_point[k]
                 if touches_ground(pose_s, owner[0], point[k], up):
                     force_s[owner[0]] += -ground_force(
-                        pose_s[owner[0]], velocity_s[owner[0]], point[k], up, material_env[owner[1]]
+                        pose_s[owner[0]], velocity_s[owner[0]], point[k], up, material_env[owner[1]], law[owner[1]]
                     )
 
             # Leaf to root: forces of subtrees; then the generalised forces left to accelerate the robot.
