@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from stable_baselines3.common.logger import CSVOutputFormat
 
-from rpo import RPO, RPOConfig, cli, plotting
-from rpo.cli import main, parse_env_args, parse_train
+from rpo import RPO, RPOConfig, plotting
+from rpo.cli import COMMANDS, main
+from rpo.commands import train as train_command
+from rpo.commands.train import parse_env_args, parse_train
 from rpo.progress import ProgressDisplay
 from rpo.runs import RunFolder, RunSettings
 
@@ -35,7 +37,7 @@ SMALL = [
 
 @pytest.fixture(autouse=True)
 def _few_episodes(monkeypatch):
-    monkeypatch.setattr(cli, "EVALUATION_EPISODES", 4)
+    monkeypatch.setattr(train_command, "EVALUATION_EPISODES", 4)
 
 
 def train(runs, *args):
@@ -104,6 +106,13 @@ def test_defaults_are_ant_with_the_papers_settings():
     assert (hopper.config.kl_coef, hopper.config.gamma) == (0.4, 0.9)
 
 
+def test_help_lists_the_settings_of_the_algorithm(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert all(option in out for option in ("--algo", "--num-envs", "--policy-epochs", "--kl-coef"))
+
+
 def test_environment_arguments_are_read_as_json_or_text():
     args = parse_env_args(["observe_action=false", "action_cost=0", "noise=0.5", "device=cpu", "early=True"])
     assert args == {"observe_action": False, "action_cost": 0, "noise": 0.5, "device": "cpu", "early": True}
@@ -120,6 +129,7 @@ def test_environment_arguments_are_read_as_json_or_text():
         (["--clip-low", "1.5"], "`clip_low` of RPOConfig must be a number"),
         (["--num-envs", "-1"], r"num_envs must be >= 1. Got -1"),
         (["--env", "lq/Nothing-v0"], "there is no package 'lq'"),
+        (["--algo", "sarsa"], "There is no algorithm 'sarsa', only rpo"),
     ],
 )
 def test_mistakes_end_with_one_message(tmp_path, args, message):
@@ -144,7 +154,8 @@ def test_unknown_command_lists_the_known(capsys):
     with pytest.raises(SystemExit, match="there is no command 'fly'"):
         main(["fly"])
     main([])
-    assert "train" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out and command.summary in out for name, command in COMMANDS.items())
 
 
 def interrupt(*_, **__):
@@ -172,7 +183,7 @@ def test_interrupted_training_says_how_to_continue_even_before_its_first_window(
 
 def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "evaluate", interrupt)
+        patch.setattr(train_command, "evaluate", interrupt)
         with pytest.raises(SystemExit, match="interrupted") as error:
             train(tmp_path, "--steps", "64")
     (path,) = tmp_path.glob("lq/LinearQuadratic-v0/rpo/*")
@@ -189,7 +200,7 @@ def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path
 
 
 def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "prepare_env", interrupt)
+    monkeypatch.setattr(train_command, "prepare_env", interrupt)
     with pytest.raises(SystemExit, match="interrupted before the training began"):
         main(["train", *SMALL, "--runs", str(tmp_path / "runs")])
     assert not (tmp_path / "runs").exists()
@@ -211,7 +222,7 @@ def test_settings_written_before_they_had_a_device_are_read(tmp_path):
 
 @pytest.fixture
 def settings():
-    return RunSettings(env="a/B-v0", num_envs=1, env_args={}, steps=1, seed=0, config=RPOConfig())
+    return RunSettings(algorithm="RPO", env="a/B-v0", num_envs=1, env_args={}, steps=1, seed=0, config=RPOConfig())
 
 
 @pytest.mark.parametrize("env", ["../B-v0", "a/../../B-v0", "/a/B-v0", ".."])

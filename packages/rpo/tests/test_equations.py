@@ -11,7 +11,7 @@ SOURCE = Path(inspect.getfile(rpo)).parent
 
 
 def trees():
-    return {path.name: ast.parse(path.read_text()) for path in SOURCE.glob("*.py")}
+    return {path.name: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
 
 
 def test_each_equation_of_the_paper_is_claimed_by_exactly_one_docstring():

@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
 
+from rpo.algorithms import algorithm_of
+from rpo.config import AlgorithmConfig
 from rpo.files import replacing
 from rpo.plotting import read_progress
-from rpo.rpo import RPOConfig
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -25,6 +26,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 class RunSettings:
     """All that decides how a run goes."""
 
+    algorithm: str
+    """Name of the algorithm's class."""
     env: str
     """Environment id; the package that its namespace names is imported."""
     num_envs: int
@@ -35,22 +38,32 @@ class RunSettings:
     """Environment steps to train for, over all resumptions."""
     seed: int
     """Seed of networks, noise, minibatches and environments."""
-    config: RPOConfig
+    config: AlgorithmConfig
     """Settings of the algorithm."""
     device: str = "auto"
     """Device of the networks; auto is the environment's."""
 
+    @property
+    def title(self) -> str:
+        """Algorithm, environment and seed, as they stand over a picture."""
+        return f"{self.algorithm} on {self.env}, seed {self.seed}"
+
     def write(self, path: Path) -> None:
         """Write the settings as JSON."""
-        write_json(path, {"algorithm": "RPO", **dataclasses.asdict(self)})
+        write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote."""
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is of an algorithm or a setting that this package does not have.
+        """
         values = json.loads(path.read_text())
-        if values.pop("algorithm", None) != "RPO":
-            raise ValueError(f"{path} does not describe a run of RPO.")
-        return cls(**{**values, "config": RPOConfig.from_dict(values["config"])})
+        config = algorithm_of(values["algorithm"]).config_class.from_dict(values["config"])
+        return cls(**{**values, "config": config})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +84,7 @@ class RunFolder:
         PermissionError
             If it cannot be written, before any training.
         """
-        parent = runs / settings.env / "rpo"
+        parent = runs / settings.env / settings.algorithm.lower()
         if Path(settings.env).is_absolute() or ".." in Path(settings.env).parts:
             raise ValueError(f"The run folder of {settings.env} would be outside of {runs}.")
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")

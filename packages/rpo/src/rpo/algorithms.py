@@ -1,0 +1,21 @@
+"""The algorithms that the command line trains, by name: a new one is one entry here."""
+
+from typing import Any
+
+from rpo.model import FirstOrderModel
+from rpo.rpo import RPO
+
+ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO}
+
+
+def algorithm_of(name: str) -> type[FirstOrderModel[Any]]:
+    """Return the class of an algorithm by its name, in any case.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name.lower() not in ALGORITHMS:
+        raise ValueError(f"There is no algorithm {name!r}, only {', '.join(ALGORITHMS)}.")
+    return ALGORITHMS[name.lower()]
