@@ -165,7 +165,7 @@ def test_learning_after_a_window_cut_short_starts_new_episodes(lq, error):
     model.learn(48, log_interval=None, reset_num_timesteps=False)
     # Sixteen steps from a reset: one episode of twelve in each of three environments.
     assert [episode["l"] for episode in model.ep_info_buffer] == [12] * 3
-    assert model._episodes.lengths.tolist() == model.env.env.elapsed.tolist() == [4] * 3
+    assert model.adapter.episodes.lengths.tolist() == model.env.env.elapsed.tolist() == [4] * 3
 
 
 def test_giving_a_window_up_stops_learning_without_an_update(lq):

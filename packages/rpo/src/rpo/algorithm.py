@@ -5,7 +5,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from rpo import objectives, returns, schedules
-from rpo.episodes import EpisodeStatistics
-from rpo.model import ConfigT, FirstOrderModel
+from rpo.env import DifferentiableVectorEnv
+from rpo.model import FirstOrderModel
+from rpo.persistence import ConfigT
 from rpo.rollout import Rollout, collect
 
 SCHEDULES = {"exponential": schedules.exponential, "linear": schedules.linear}
@@ -56,8 +57,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         training environment. Their `locals` have the arrays `rewards` and `dones`, (N,), and no `infos`. A window that
         a callback gives up is not learned from, and the next `learn` resets the environment.
         """
-        if self.env is None:
-            raise ValueError(f"{type(self).__name__} has no environment to learn in: call `set_env` first.")
+        env = self.adapter.env
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
@@ -70,7 +70,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             callback.on_rollout_start()
             # A window that a callback or an exception cuts short leaves no observation: the next `learn` resets.
             last, self._last_obs = self._last_obs, None
-            rollout = self._collect(callback)
+            rollout = self._collect(env, callback)
             if rollout is None:
                 break
             callback.on_rollout_end()
@@ -85,13 +85,6 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         callback.on_training_end()
         return self
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        last = self._last_obs
-        result = super()._setup_learn(*args, **kwargs)
-        if self._last_obs is not last:  # the environment was reset
-            self._episodes = EpisodeStatistics(self.n_envs)
-        return result
-
     def _set_learning_rates(self) -> None:
         """Decay over the task's budget of steps, whatever this call of `learn` runs."""
         cfg = self.config
@@ -104,9 +97,8 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             optimizer.param_groups[0]["lr"] = rate
             self.logger.record(f"train/{name}_learning_rate", rate)
 
-    def _collect(self, callback: BaseCallback) -> Rollout | None:
+    def _collect(self, env: DifferentiableVectorEnv, callback: BaseCallback) -> Rollout | None:
         """Roll out one window with the statistics of observations known before it."""
-        assert self.env is not None
 
         def on_step(rewards: Tensor, ended: Tensor) -> bool:
             self.num_timesteps += self.n_envs
@@ -115,7 +107,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
 
         self.policy.normalizer.refresh()
         with self.timed("rollout"):
-            return collect(self.env.env, self.policy, self.config.horizon, self._generator, on_step)
+            return collect(env, self.policy, self.config.horizon, self._generator, on_step)
 
     # ------------------------------------------------------------------------------------------ steps of an update
 
@@ -200,7 +192,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         assert self.ep_info_buffer is not None
         rewards = rollout.rewards.detach().cpu().numpy()
         ended = (rollout.terminated | rollout.truncated).cpu().numpy()
-        self.ep_info_buffer.extend(self._episodes.update(rewards, ended))
+        self.ep_info_buffer.extend(self.adapter.episodes.update(rewards, ended))
         flat = torch.cat([value.detach().reshape(-1).double().to(self.device) for value in metrics.values()]).tolist()
         position = 0
         for name, tensor in metrics.items():

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from rpo.model import FirstOrderModel
+from rpo.persistence import PersistentModel
 from rpo.rpo import RPO
 
-ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO}
+ALGORITHMS: dict[str, type[PersistentModel[Any]]] = {"rpo": RPO}
 
 
-def algorithm_of(name: str) -> type[FirstOrderModel[Any]]:
+def algorithm_of(name: str) -> type[PersistentModel[Any]]:
     """Return the class of an algorithm by its name, in any case.
 
     Raises

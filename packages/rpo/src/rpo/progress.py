@@ -9,7 +9,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import safe_mean
 
-from rpo.algorithm import AbstractAlgorithm
+from rpo.persistence import PersistentModel
 
 
 class ProgressDisplay(BaseCallback):
@@ -97,7 +97,7 @@ class TrainingCheckpoints(BaseCallback):
 
     def save(self) -> None:
         """Write a checkpoint of where the training stands, and delete the oldest beyond `keep`."""
-        assert isinstance(self.model, AbstractAlgorithm)
+        assert isinstance(self.model, PersistentModel)
         self._last = self.model.num_timesteps
         self.model.save_training(self.folder / f"steps_{self._last:012d}.zip")
         for old in checkpoint_files(self.folder)[self.keep :]:

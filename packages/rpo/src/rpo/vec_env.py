@@ -1,6 +1,5 @@
 """Adapter: a differentiable vector environment as a Stable-Baselines3 `VecEnv`."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 from torch import Tensor
 
 from rpo.env import DifferentiableVectorEnv, check_env
+from rpo.episodes import EpisodeStatistics
 
 
 class TorchVecEnv(VecEnv):
@@ -28,6 +28,11 @@ class TorchVecEnv(VecEnv):
     ------
     TypeError, ValueError
         If the environment does not keep the protocol.
+
+    Attributes
+    ----------
+    episodes
+        Running returns and lengths of the episodes; who steps `env` itself adds its steps there.
     """
 
     def __init__(self, env: DifferentiableVectorEnv) -> None:
@@ -35,9 +40,7 @@ class TorchVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._actions: Tensor | None = None
         self._dtype = torch.float32
-        self._start = time.time()
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        self.episodes = EpisodeStatistics(self.num_envs)
 
     def reset(self) -> np.ndarray:
         """Start new episodes with the seed of the last `seed` call, if any."""
@@ -46,8 +49,7 @@ class TorchVecEnv(VecEnv):
         self._dtype = obs.dtype
         self._reset_seeds()
         self._reset_options()
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
+        self.episodes.reset()
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return self._to_numpy(obs)
 
@@ -63,24 +65,17 @@ class TorchVecEnv(VecEnv):
         self._actions = None
         rewards = reward.detach().cpu().numpy().astype(np.float32)
         dones = (terminated | truncated).cpu().numpy()
-        self._returns += rewards
-        self._lengths += 1
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if dones.any():
+        finished = self.episodes.update(rewards[np.newaxis], dones[np.newaxis])
+        if finished:
             final_obs = self._to_numpy(info["final_obs"])
             time_limit = (truncated & ~terminated).cpu().numpy()
-            for i in np.flatnonzero(dones):
+            for i, episode in zip(np.flatnonzero(dones), finished, strict=True):
                 infos[i] = {
                     "terminal_observation": final_obs[i],
                     "TimeLimit.truncated": bool(time_limit[i]),
-                    "episode": {
-                        "r": float(self._returns[i]),
-                        "l": int(self._lengths[i]),
-                        "t": time.time() - self._start,
-                    },
+                    "episode": episode,
                 }
-            self._returns[dones] = 0.0
-            self._lengths[dones] = 0
         return self._to_numpy(obs), rewards, dones, infos
 
     def _to_numpy(self, obs: Tensor) -> np.ndarray:

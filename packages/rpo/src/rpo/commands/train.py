@@ -18,7 +18,7 @@ from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import evaluate
 from rpo.making import import_namespace, make_vector_env
-from rpo.model import FirstOrderModel
+from rpo.persistence import PersistentModel
 from rpo.plotting import learning_curve
 from rpo.presets import PRESETS
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
@@ -157,7 +157,7 @@ def prepare_env(settings: RunSettings) -> DifferentiableVectorEnv:
     return env
 
 
-def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVectorEnv) -> FirstOrderModel[Any]:
+def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVectorEnv) -> PersistentModel[Any]:
     """Return the model of the newest readable checkpoint of a run.
 
     Raises
@@ -175,7 +175,7 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
     raise CheckpointError(f"{folder.checkpoints} has no checkpoint to resume from. {' '.join(reasons)}".strip())
 
 
-def prepare(options: TrainOptions[Any]) -> tuple[FirstOrderModel[Any], RunSettings, RunFolder]:
+def prepare(options: TrainOptions[Any]) -> tuple[PersistentModel[Any], RunSettings, RunFolder]:
     """Make, or load, all that a training needs; what the user may have got wrong fails here."""
     settings = settings_of(options)
     folder = None if options.resume is None else RunFolder(options.resume)
@@ -195,7 +195,7 @@ def prepare(options: TrainOptions[Any]) -> tuple[FirstOrderModel[Any], RunSettin
     return model, settings, folder
 
 
-def train(model: FirstOrderModel[Any], settings: RunSettings, folder: RunFolder, checkpoint_every: int) -> None:
+def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder, checkpoint_every: int) -> None:
     """Train up to the run's number of steps, if they are not done yet, and save the model."""
     model.set_logger(folder.make_logger(model.num_timesteps))
     checkpoints = TrainingCheckpoints(folder.checkpoints, checkpoint_every)
@@ -209,7 +209,7 @@ def train(model: FirstOrderModel[Any], settings: RunSettings, folder: RunFolder,
     model.save(folder.model)
 
 
-def report(model: FirstOrderModel[Any], settings: RunSettings, folder: RunFolder) -> None:
+def report(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder) -> None:
     """Evaluate the trained model, draw its learning curve, and print where everything is."""
     print(f"evaluating {EVALUATION_EPISODES} episodes, deterministic and stochastic", flush=True)
     env = make_vector_env(settings.env, EVALUATION_EPISODES, **settings.env_args)

@@ -1,0 +1,258 @@
+"""What every algorithm is to its user besides its learning: arguments, environment, and files that execute nothing."""
+
+from abc import abstractmethod
+from collections import deque
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from rpo import checkpoint
+from rpo.config import AlgorithmConfig
+from rpo.making import AnyEnv, env_id_of, resolve_env
+from rpo.policy import resolve_device
+from rpo.vec_env import TorchVecEnv
+
+ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
+
+
+class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
+    """A Stable-Baselines3 algorithm whose settings are one typed configuration and whose files are data only.
+
+    The parts that `_get_torch_save_params` names, networks and optimisers, are saved with the model; what a training
+    needs besides, a subclass adds in `_training_tensors` and puts back in `_restore_training`.
+    """
+
+    config_class: ClassVar[type[AlgorithmConfig]]
+    config: ConfigT
+    env_id: str | None
+
+    def _resolve_arguments(
+        self, env: AnyEnv | None, config: ConfigT | None, num_envs: int | None, device: torch.device | str, needed: bool
+    ) -> tuple[TorchVecEnv | None, torch.device]:
+        """Set the configuration and the environment's id; return the adapter and the device of the networks."""
+        if env is None and needed:
+            raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
+        adapter = None if env is None else resolve_env(env, num_envs)
+        if config is not None and not isinstance(config, self.config_class):
+            raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
+        self.env_id = None if adapter is None else env_id_of(adapter.env)
+        self.config = config or self.config_class.for_env(self.env_id)  # type: ignore[assignment]
+        if device == "auto" and adapter is not None:
+            device = adapter.env.device
+        return adapter, resolve_device(device)
+
+    @property
+    def adapter(self) -> TorchVecEnv:
+        """The adapter around the environment, under whatever wraps it.
+
+        Raises
+        ------
+        ValueError
+            If the model has no environment.
+        """
+        if self.env is None:
+            raise ValueError(f"{type(self).__name__} has no environment to learn in: call `set_env` first.")
+        assert isinstance(self.env.unwrapped, TorchVecEnv)
+        return self.env.unwrapped
+
+    def _wrapped(self, adapter: TorchVecEnv) -> VecEnv:
+        """Return what the algorithm steps: the adapter, or a wrapper around it."""
+        return adapter
+
+    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Learn in another environment of the same spaces from now on; the number of environments may differ.
+
+        Raises
+        ------
+        ValueError
+            If the spaces are not those of the model.
+        """
+        adapter = resolve_env(env)
+        check_for_correct_spaces(adapter, self.observation_space, self.action_space)
+        if force_reset or self.env is None or adapter.num_envs != self.n_envs:
+            self._last_obs = None
+        self.env = self._wrapped(adapter)
+        self.n_envs, self.env_id = adapter.num_envs, env_id_of(adapter.env)
+
+    # ---------------------------------------------------------------------------------------------------- the model
+
+    def _header(self) -> dict[str, Any]:
+        assert isinstance(self.observation_space, Box)
+        assert isinstance(self.action_space, Box)
+        return {
+            "algorithm": type(self).__name__,
+            "env_id": self.env_id,
+            "config": self.config.to_dict(),
+            "observation_space": checkpoint.space_to_json(self.observation_space),
+            "action_space": checkpoint.space_to_json(self.action_space),
+            "seed": self.seed,
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self._n_updates,
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for name in self._get_torch_save_params()[0]:
+            part = recursive_getattr(self, name)
+            is_optimizer = isinstance(part, torch.optim.Optimizer)
+            values = checkpoint.optimizer_tensors(part) if is_optimizer else part.state_dict()
+            tensors |= checkpoint.with_prefix(name, values)
+        return tensors
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Put back what `_header` and `_tensors` returned, into a model that is set up."""
+        for name in self._get_torch_save_params()[0]:
+            part, values = recursive_getattr(self, name), checkpoint.without_prefix(name, tensors)
+            if isinstance(part, torch.optim.Optimizer):
+                checkpoint.restore_optimizer(part, values, untouched=header["n_updates"] == 0)
+            else:
+                part.load_state_dict(values)
+        self.num_timesteps, self._n_updates = header["num_timesteps"], header["n_updates"]
+
+    def save(self, path: str | Path) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # nothing is optional
+        """Save settings, networks, normaliser and optimisers to a file (".zip" is added unless the path ends in it)."""
+        checkpoint.write(_with_suffix(path), self._header(), self._tensors())
+
+    @classmethod
+    def load(  # pyright: ignore[reportIncompatibleMethodOverride]  # no pickled objects to replace
+        cls, path: str | Path, env: AnyEnv | None = None, device: torch.device | str = "auto", **kwargs: Any
+    ) -> Self:
+        """Load what `save` or `save_training` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path
+            The file.
+        env
+            Environment to go on learning in; None to predict only, or to call `set_env` later.
+        device
+            Device of the networks.
+        kwargs
+            Further arguments of the constructor: num_envs, seed, tensorboard_log, verbose.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or incomplete, or of another algorithm or program.
+        ValueError
+            If the environment has another id or other spaces than the file.
+        """
+        return cls._from_content(_with_suffix(path), env, device, **kwargs)[0]
+
+    @classmethod
+    def _from_content(
+        cls, path: Path, env: AnyEnv | None, device: torch.device | str, **kwargs: Any
+    ) -> tuple[Self, dict[str, Any], dict[str, Tensor]]:
+        header, tensors = checkpoint.read(path)
+        with checkpoint.content_of(path):
+            if header["algorithm"] != cls.__name__:
+                raise ValueError(f"it holds a model of {header['algorithm']}, not of {cls.__name__}.")
+            config = cls.config_class.from_dict(header["config"])
+            observation_space = checkpoint.space_from_json(header["observation_space"])
+            action_space = checkpoint.space_from_json(header["action_space"])
+            kwargs = {"seed": header["seed"], **kwargs}
+            env_id = header["env_id"]
+        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)  # type: ignore[call-arg]
+        if model.env is not None:
+            try:
+                check_for_correct_spaces(model.env, observation_space, action_space)
+            except ValueError as error:
+                raise ValueError(f"{path} was trained on {env_id}, not on {model.env_id}: {error}") from error
+        if None not in (env_id, model.env_id) and env_id != model.env_id:
+            raise ValueError(
+                f"{path} was trained on {env_id}, not on {model.env_id}. To go on there all the same, load it without "
+                "an environment and call `set_env`."
+            )
+        model.observation_space, model.action_space = observation_space, action_space
+        model.env_id = model.env_id or env_id
+        with checkpoint.content_of(path):
+            model._setup_model()
+            model._restore(header, tensors)
+        return model, header, tensors
+
+    # ------------------------------------------------------------------------------------------------ the training
+
+    def _between_windows(self) -> bool:
+        """Say whether the training stands where one window is learned from and the next has not begun."""
+        return self._last_obs is not None
+
+    @abstractmethod
+    def _training_tensors(self) -> dict[str, Tensor]:
+        """Return what an exact continuation needs besides the model and the environment: random streams, above all."""
+
+    @abstractmethod
+    def _restore_training(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `_training_tensors` returned."""
+
+    def save_training(self, path: str | Path) -> None:
+        """Save the model and all that an exact continuation needs, between two windows (`on_rollout_start`).
+
+        Raises
+        ------
+        ValueError
+            If no training has begun, or inside a window.
+        """
+        if self.env is None:
+            raise ValueError("There is no environment whose state could be saved.")
+        if not self._between_windows():
+            raise ValueError("A training is saved between two windows: none has begun, or one is not learned from yet.")
+        assert self.ep_info_buffer is not None
+        episodes = self.adapter.episodes
+        tensors = {
+            **self._tensors(),
+            **self._training_tensors(),
+            **checkpoint.with_prefix("env", self.adapter.env.get_state()),
+            "episode/returns": torch.from_numpy(episodes.returns),
+            "episode/lengths": torch.from_numpy(episodes.lengths),
+        }
+        training = {"num_envs": self.n_envs, "episodes": list(self.ep_info_buffer)}
+        checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
+
+    @classmethod
+    def load_training(
+        cls, path: str | Path, env: AnyEnv | None, device: torch.device | str = "auto", **kwargs: Any
+    ) -> Self:
+        """Load what `save_training` wrote; `learn(n, reset_num_timesteps=False)` continues as if never interrupted.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, of another algorithm, of another number of environments, or not of a training, or
+            if the networks were on another kind of device, whose random streams go on nowhere else.
+        ValueError
+            If the environment is of another task than the file.
+        """
+        path = _with_suffix(path)
+        model, header, tensors = cls._from_content(path, env, device, **kwargs)
+        if "training" not in header:
+            raise checkpoint.CheckpointError(f"{path} holds a model only, not the state of a training.")
+        with checkpoint.content_of(path):
+            num_envs, episodes = header["training"]["num_envs"], header["training"]["episodes"]
+        if model.env is None or (model.env_id, model.n_envs) != (header["env_id"], num_envs):
+            here = "no environment" if model.env is None else f"{model.n_envs} environments of {model.env_id}"
+            raise checkpoint.CheckpointError(
+                f"{path} continues {num_envs} environments of {header['env_id']}. Got {here}."
+            )
+        model._last_obs = model.env.reset()  # type: ignore[assignment]  # as in SB3: its type has tuples too
+        with checkpoint.content_of(path):
+            here = model.adapter.env.get_state()
+            state = checkpoint.without_prefix("env", tensors)
+            model.adapter.env.set_state({name: tensor.to(here[name].device) for name, tensor in state.items()})
+            model.adapter.episodes.restore(tensors["episode/returns"].numpy(), tensors["episode/lengths"].numpy())
+            model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
+            model._restore_training(tensors)
+        model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+        return model
+
+
+def _with_suffix(path: str | Path) -> Path:
+    """Return the path, with ".zip" added unless it ends in it."""
+    path = Path(path)
+    return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
