@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from rpo.persistence import PersistentModel
+from rpo.model import FirstOrderModel
 from rpo.rpo import RPO
 
-ALGORITHMS: dict[str, type[PersistentModel[Any]]] = {"rpo": RPO}
+ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO}
 
 
-def algorithm_of(name: str) -> type[PersistentModel[Any]]:
+def algorithm_of(name: str) -> type[FirstOrderModel[Any]]:
     """Return the class of an algorithm by its name, in any case.
 
     Raises

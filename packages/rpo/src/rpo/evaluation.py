@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rpo.env import DifferentiableVectorEnv
-from rpo.policy import FirstOrderPolicy, make_generator
+from rpo.policy import ActingPolicy, make_generator
 
 STEPS_BETWEEN_CHECKS = 10
 """Control steps between two looks at whether all episodes are over, each of which waits for the device."""
@@ -32,7 +32,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: FirstOrderPolicy,
+    policy: ActingPolicy,
     env: DifferentiableVectorEnv,
     *,
     episodes: int = 128,

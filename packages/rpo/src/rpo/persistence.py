@@ -16,7 +16,7 @@ from torch import Tensor
 from rpo import checkpoint
 from rpo.config import AlgorithmConfig
 from rpo.making import AnyEnv, env_id_of, resolve_env
-from rpo.policy import resolve_device
+from rpo.policy import ActingPolicy, resolve_device
 from rpo.vec_env import TorchVecEnv
 
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
@@ -31,6 +31,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     config_class: ClassVar[type[AlgorithmConfig]]
     config: ConfigT
+    policy: ActingPolicy  # pyright: ignore[reportIncompatibleVariableOverride]  # every one of ours is a BasePolicy too
     env_id: str | None
 
     def _resolve_arguments(

@@ -1,6 +1,6 @@
 """Actor, critics and normaliser as one Stable-Baselines3 policy."""
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from gymnasium.spaces import Box
@@ -42,6 +42,19 @@ def make_generator(device: torch.device, seed: int | None) -> torch.Generator:
     else:
         generator.manual_seed(seed)
     return generator
+
+
+class ActingPolicy(Protocol):
+    """What evaluates and deploys a policy of any algorithm: it acts on what an environment shows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        ...
+
+    def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""
+        ...
 
 
 class FirstOrderPolicy(BasePolicy):
