@@ -122,7 +122,7 @@ def acrobat(**options) -> Model:
             name="trunk",
             mass=3.0,
             com=(0.1, 0.0, 0.0),
-            inertia=(0.2, 0.5, 0.65, 0.05, 0.0, -0.1),
+            inertia=(0.3, 0.5, 0.65, 0.05, 0.0, -0.1),
         ),
         body(
             Joint(type=JointType.HINGE, axis=(0.0, 0.6, 0.8), position=(0.5, 0.0, 0.0), damping=0.2),

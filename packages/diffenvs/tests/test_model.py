@@ -83,6 +83,10 @@ REFUSED = {
         lambda: body(HINGE, inertia=(1, 1, 1, 2, 0, 0)),
         "`inertia` of link 'body' must be positive semidefinite. Its moments are",
     ),
+    "inertia of no body": (
+        lambda: model(body(HINGE, name="plate", inertia=(1, 1, 2, 0, 0, 0)), body(HINGE, inertia=(1, 1, 2.1, 0, 0, 0))),
+        r"may exceed the sum of the two others, as those of these links do: 'body' \(1.0, 1.0, 2.1\)",
+    ),
     "massless inertia": (lambda: body(HINGE, mass=0.0), "`inertia` of link 'body' must be zero for a massless link"),
     "no links": (lambda: model(), "`links` of Model must hold at least one link"),
     "names": (lambda: model(body(HINGE), body(HINGE)), "link names must differ. 'body' occurs twice"),
@@ -177,6 +181,11 @@ def test_models_are_values():
     assert ball() != ball(substeps=8)
     with pytest.raises(FrozenInstanceError):
         ball().dt = 1.0
+
+
+def test_inertias_that_no_body_has_pass_where_a_model_says_so():
+    inertia = (0.0, 0.1, 0.0, 0.0, 0.0, 0.0)
+    assert model(body(HINGE, inertia=inertia), physical_inertias=False).links[0].inertia == inertia
 
 
 def test_directions_are_normalised():

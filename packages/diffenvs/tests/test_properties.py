@@ -53,7 +53,8 @@ def unit(random: np.random.Generator, size: int) -> tuple[float, ...]:
 def link(name: str, parent: str | None, kind: JointType, random: np.random.Generator) -> Link:
     """Link with an inertia of a real body, axes and frames in any direction, and sometimes a shape."""
     root = random.normal(size=(3, 3))
-    inertia = root @ root.T / 3 + 0.1 * np.eye(3)
+    second_moment = root @ root.T / 6 + 0.05 * np.eye(3)
+    inertia = np.trace(second_moment) * np.eye(3) - second_moment
     passive = {}
     if kind in (JointType.HINGE, JointType.SLIDE):
         passive = {"damping": 0.5, "stiffness": 2.0, "rest": 0.1, "armature": random.choice([0.0, 0.1])}

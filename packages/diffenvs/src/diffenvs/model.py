@@ -220,15 +220,20 @@ class Link:
         _set(self, "com", _vector(f"`com` {where}", self.com, 3))
         _set(self, "inertia", _vector(f"`inertia` {where}", self.inertia, 6))
         _set(self, "shapes", tuple(self.shapes))
-        xx, yy, zz, xy, xz, yz = self.inertia
-        moments = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        moments = self.principal_moments
         if moments[0] < -1e-9 * max(1.0, moments[-1]):
-            raise ValueError(f"`inertia` {where} must be positive semidefinite. Its moments are {moments.tolist()}.")
+            raise ValueError(f"`inertia` {where} must be positive semidefinite. Its moments are {moments}.")
         if self.mass == 0.0 and any(self.inertia):
             raise ValueError(f"`inertia` {where} must be zero for a massless link. Got {self.inertia}.")
         for shape in self.shapes:
             if not isinstance(shape, Shape):
                 raise TypeError(f"`shapes` {where} must be Sphere, Capsule or Box. Got {type(shape).__name__}.")
+
+    @property
+    def principal_moments(self) -> tuple[float, float, float]:
+        """Principal moments of inertia, the smallest first [kg m^2]."""
+        xx, yy, zz, xy, xz, yz = self.inertia
+        return _vector("", np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +254,8 @@ class Model:
     ------
     ValueError
         If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
-        world, an actuator drives a joint without an axis, a collision has no shapes or no common law, or a number is
-        out of range.
+        world, an actuator drives a joint without an axis, a collision has no shapes or no common law, an inertia is not
+        that of a body, or a number is out of range.
     """
 
     name: str
@@ -272,6 +277,9 @@ class Model:
     """Integration steps in a control step."""
     mass_matrix_interval: int = 1
     """Substeps for which one mass matrix serves; divides `substeps`."""
+    physical_inertias: bool = True
+    """Whether inertias that no body has are refused: no principal moment exceeds the sum of the two others. The engine
+    integrates any positive semidefinite inertia, and some published tasks are defined by such numbers."""
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -304,6 +312,8 @@ class Model:
             index[link.name] = i
         _set(self, "_index", index)
         self._require_inertia()
+        if self.physical_inertias:
+            self._require_physical_inertias()
         for actuator in self.actuators:
             joint = self.links[self.link_index(actuator.link)].joint
             if joint.type not in (JointType.HINGE, JointType.SLIDE):
@@ -321,6 +331,16 @@ class Model:
                 raise ValueError(f"the joint of link '{self.links[i].name}' moves no mass and has no armature.")
             if self.parents[i] >= 0:
                 carried[self.parents[i]] += carried[i]
+
+    def _require_physical_inertias(self) -> None:
+        """Refuse inertias that break the triangle inequality, all at once."""
+        moments = {link.name: link.principal_moments for link in self.links}
+        broken = [f"'{name}' {values}" for name, values in moments.items() if values[2] > 1.000001 * sum(values[:2])]
+        if broken:
+            raise ValueError(
+                f"no principal moment of inertia may exceed the sum of the two others, as those of these links do: "
+                f"{', '.join(broken)}. `physical_inertias=False` lets them pass."
+            )
 
     def _require_collisions(self) -> None:
         """Refuse pairs of links that cannot touch each other, or by two laws."""

@@ -40,6 +40,7 @@ def ant() -> Model:
         actuators=tuple(Actuator(link=link.name, gear=TORQUE) for link in legs),
         substeps=16,
         mass_matrix_interval=16,
+        physical_inertias=False,
     )
 
 

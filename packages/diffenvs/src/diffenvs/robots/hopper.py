@@ -67,6 +67,7 @@ def hopper() -> Model:
         actuators=tuple(Actuator(link=name, gear=TORQUE) for name in ("thigh", "leg", "foot")),
         substeps=16,
         mass_matrix_interval=4,
+        physical_inertias=False,
     )
 
 
