@@ -9,7 +9,7 @@ import torch
 
 # Files are imported by their path (--import-mode=importlib), which leaves their folder out of the search path.
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("gradients", "simulators")
+pytest.register_assert_rewrite("gradients", "recorded", "simulators")
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("diffenvs", deadline=None, derandomize=True)

@@ -6,7 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from diffenvs.envs.vector import DiffVectorEnv
 
-IDS = ["diffenvs/Hopper-v0", "diffenvs/Ant-v0"]
+IDS = [f"diffenvs/{robot}-v0" for robot in ("Hopper", "Ant", "Humanoid", "Anymal")]
 MODES = [mode.value for mode in AutoresetMode]
 
 

@@ -9,15 +9,23 @@ from torch import Tensor
 
 from diffenvs.model import Joint, JointType, Link, Material, Model, Sphere
 from diffenvs.robots.ant import ant
+from diffenvs.robots.anymal import anymal
 from diffenvs.robots.hopper import hopper
+from diffenvs.robots.humanoid import humanoid
 from diffenvs.simulator import Simulator
 
-ROBOTS = {"hopper": hopper(), "ant": ant()}
+ROBOTS = {"hopper": hopper(), "ant": ant(), "humanoid": humanoid(), "anymal": anymal()}
+UPRIGHT = (-(0.5**0.5), 0, 0, 0.5**0.5)
+"""Rotation that turns a robot's own z to the world's y."""
 STANDING = {
     "hopper": ROBOTS["hopper"].rest_q,
-    "ant": np.array([0, 0.75, 0, -(0.5**0.5), 0, 0, 0.5**0.5, 0, 1, 0, -1, 0, -1, 0, 1]),
+    "ant": np.array([0, 0.75, 0, *UPRIGHT, 0, 1, 0, -1, 0, -1, 0, 1]),
+    "humanoid": np.array([0, 1.35, 0, *UPRIGHT, *[0] * 21]),
+    "anymal": np.array([0, 0.55, 0, *UPRIGHT, 0.03, 0.4, -0.8, -0.03, 0.4, -0.8, 0.03, -0.4, 0.8, -0.03, -0.4, 0.8]),
 }
-"""Start pose of the task; the Ant's own z is the world's y."""
+"""Start pose of the task."""
+RECORDED_COST = {"hopper": 0.1, "ant": 0.0, "humanoid": 0.002, "anymal": 0.005}
+"""Of the action in the recorded rewards."""
 DATA = Path(__file__).parent / "data"
 UNIT_INERTIA = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 MATERIAL = Material(stiffness=1e4, damping=2e3, tangential_damping=5e2, friction=0.5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from simulators import DATA, ROBOTS
+from simulators import ROBOTS, golden
 
 from diffenvs.model import Capsule, JointType, Sphere
 
@@ -10,12 +10,13 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-15}
 TYPES = {JointType.SLIDE: 0, JointType.HINGE: 1, JointType.FIXED: 3, JointType.FREE: 4}
 ALWAYS_DAMPED = 10.0
 """The limits' damping acts everywhere in the published tasks, so the models have it in the joints' damping."""
-NO_LIMIT = 1e6
+NO_LIMIT = 1e3
+"""Limits from here on are none [rad or m]."""
 
 
-@pytest.fixture(params=["hopper", "ant"])
+@pytest.fixture(params=ROBOTS)
 def robot(request):
-    return ROBOTS[request.param], np.load(DATA / f"{request.param}_f64.npz")
+    return ROBOTS[request.param], golden(request.param)
 
 
 def moving(model):
@@ -25,7 +26,8 @@ def moving(model):
 
 def test_tree_equals_the_published_one(robot):
     model, data = robot
-    assert [link.name for link in model.links] == list(data["model_link_names"])
+    # A link that ends a chain of joints also has, in parentheses, the name of the body.
+    assert [link.name for link in model.links] == [name.partition("(")[0] for name in data["model_link_names"]]
     assert [TYPES[link.joint.type] for link in model.links] == list(data["model_joint_type"])
     assert list(model.parents) == list(data["model_joint_parent"])
     assert list(model.q_start) == list(data["model_joint_q_start"][:-1])
@@ -43,8 +45,9 @@ def test_joints_equal_the_published_ones(robot):
         np.testing.assert_allclose(joint.stiffness, data["model_joint_target_ke"][i], **CLOSE)
         np.testing.assert_allclose(joint.damping, data["model_joint_target_kd"][i] + ALWAYS_DAMPED, **CLOSE)
         assert data["model_joint_limit_kd"][i] == ALWAYS_DAMPED
-        limits = data["model_joint_limit_lower"][q], data["model_joint_limit_upper"][q]
-        np.testing.assert_allclose(np.nan_to_num([joint.lower, joint.upper], posinf=1e6, neginf=-1e6), limits, **CLOSE)
+        limits = np.array([data["model_joint_limit_lower"][q], data["model_joint_limit_upper"][q]])
+        limits[np.abs(limits) >= NO_LIMIT] *= np.inf
+        np.testing.assert_allclose([joint.lower, joint.upper], limits, **CLOSE)
         if np.isfinite(joint.lower):
             assert joint.limit_stiffness == data["model_joint_limit_ke"][i]
         assert joint.limit_damping == 0.0

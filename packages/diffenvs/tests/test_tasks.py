@@ -5,17 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from simulators import DATA, STANDING
+from simulators import RECORDED_COST, STANDING, golden
 
 from diffenvs.random import EnvRandom, seed_stream
 from diffenvs.state import State
 from diffenvs.tasks.ant import Ant
+from diffenvs.tasks.anymal import Anymal
 from diffenvs.tasks.hopper import Hopper
-from diffenvs.tasks.terms import projections
+from diffenvs.tasks.humanoid import Humanoid
+from diffenvs.tasks.terms import projections, upright_height_reward
 
-TASKS = {"hopper": Hopper, "ant": Ant}
-GOLDEN_COST = {"hopper": 0.1, "ant": 0.0}
-"""Of the action in the recorded rewards."""
+TASKS = {"hopper": Hopper, "ant": Ant, "humanoid": Humanoid, "anymal": Anymal}
 F32 = 2e-5
 """Largest error of a recorded float32 observation or reward, relative to 1 + its magnitude."""
 F64 = 1e-7
@@ -51,15 +51,14 @@ def replay(task, data, dtype):
     ("suffix", "dtype", "tolerance", "observed", "key"),
     [
         ("", torch.float32, F32, True, "roll_obs_nograd"),
-        ("", torch.float32, F32, False, "roll_obs"),
         ("_f64", torch.float64, F64, False, "roll_obs"),
     ],
 )
 def test_recorded_states_give_the_recorded_observations_rewards_and_terminations(
     name, suffix, dtype, tolerance, observed, key
 ):
-    data = np.load(DATA / f"{name}{suffix}.npz")
-    task = TASKS[name](observe_action=observed, action_cost=GOLDEN_COST[name])
+    data = golden(name, suffix)
+    task = TASKS[name](observe_action=observed, action_cost=RECORDED_COST[name])
     observation, reward, terminated = replay(task, data, dtype)
     np.testing.assert_allclose(observation, data[key], rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(reward, data["roll_reward"], rtol=tolerance, atol=tolerance)
@@ -70,7 +69,7 @@ def test_recorded_states_give_the_recorded_observations_rewards_and_terminations
 
 def test_action_cost_is_the_papers_and_is_taken_from_the_reward(name):
     task = TASKS[name]()
-    assert task.action_cost == {"hopper": 0.1, "ant": 0.01}[name]
+    assert task.action_cost == {"hopper": 0.1, "ant": 0.01, "humanoid": 0.02, "anymal": 0.01}[name]
     action = torch.tensor([[0.5, -1.0, *[0.0] * (task.model().nu - 2)]])
     observation = torch.zeros(1, task.observation_size())
     terms = task.reward_terms(observation, action, observation)
@@ -78,13 +77,13 @@ def test_action_cost_is_the_papers_and_is_taken_from_the_reward(name):
 
 
 def test_start_pose_is_the_published_one(name):
-    data = np.load(DATA / f"{name}_f64.npz")
+    data = golden(name)
     np.testing.assert_allclose(TASKS[name]().start_q(), data["env_start_joint_q"], atol=1e-15)
     np.testing.assert_allclose(TASKS[name]().start_q(), STANDING[name], atol=1e-15)
 
 
 def test_resets_have_the_published_statistics(name):
-    data = np.load(DATA / f"{name}.npz")
+    data = golden(name, "")
     task, n, published = TASKS[name](), 4096, 4096
     env = torch.arange(n)
     random = EnvRandom(torch.full_like(env, seed_stream(0)), env, torch.zeros_like(env), torch.float64)
@@ -98,13 +97,13 @@ def test_resets_have_the_published_statistics(name):
         low, high = data[f"reset_{key}_min"], data[f"reset_{key}_max"]
         np.testing.assert_allclose(value.min(0), low, atol=0.01 * np.max(high - low))
         np.testing.assert_allclose(value.max(0), high, atol=0.01 * np.max(high - low))
-    if name == "ant":
+    if name != "hopper":
         np.testing.assert_allclose(np.linalg.norm(q[:, 3:7], axis=-1), 1.0, atol=1e-14)
 
 
 def test_observation_has_the_parts_and_the_size_it_declares(name):
     task = TASKS[name]()
-    data = np.load(DATA / f"{name}.npz")
+    data = golden(name, "")
     observation = task.observation(state(data["roll_q0"], data["roll_qd0"]), torch.zeros(8, task.model().nu))
     parts = [task.entry(observation, entry.name) for entry in task.OBSERVATION]
     joined = torch.cat([part.reshape(8, -1) for part in parts], dim=-1)
@@ -115,7 +114,7 @@ def test_observation_has_the_parts_and_the_size_it_declares(name):
 
 
 def test_observation_and_reward_have_the_gradients_of_finite_differences(name):
-    data = np.load(DATA / f"{name}_f64.npz")
+    data = golden(name)
     task = TASKS[name]()
 
     def outputs(q, qd, action):
@@ -124,6 +123,12 @@ def test_observation_and_reward_have_the_gradients_of_finite_differences(name):
 
     inputs = [torch.tensor(data[key][4]).double().requires_grad_() for key in ("roll_q", "roll_qd", "roll_actions")]
     assert torch.autograd.gradcheck(outputs, inputs)
+
+
+def test_reward_of_height_falls_below_zero_height_steeply_and_is_bounded_on_both_sides():
+    above = torch.tensor([-2.0, -1.0, -0.1, 0.0, 0.05, 0.1, 3.0], dtype=torch.float64)
+    expected = torch.tensor([-200.0, -200.0, -2.0, 0.0, 0.5, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(upright_height_reward(above, limit=0.1, weight=10.0), expected)
 
 
 def test_projections_are_one_for_an_upright_robot_that_faces_its_target_and_fall_with_turning():

@@ -6,15 +6,13 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from environments import IDS, make, random_actions
-from simulators import DATA
+from environments import make, random_actions
+from recorded import check_gradients, recorded_gradients
+from simulators import RECORDED_COST, ROBOTS, golden, tensor
 
 from diffenvs.envs import dynamics, rebase, vector
 from diffenvs.envs.arguments import drop_nan
 from diffenvs.testing import check_vector_env
-
-GRADIENT_TOLERANCE = 1e-4
-"""Relative L2 difference per environment from the recorded gradients, whose constants are partly float32."""
 
 
 def simulator_of(env):
@@ -37,25 +35,22 @@ def spoil(monkeypatch, env, at_step, row, value):
     monkeypatch.setattr(simulator_of(env), "step", spoiled)
 
 
+@pytest.mark.parametrize(("dtype", "values", "gradients"), [("float64", 1e-5, 1e-4), ("float32", 1e-4, 1e-3)])
 @pytest.mark.parametrize("horizon", [1, 8])
-@pytest.mark.parametrize(("name", "id"), [("hopper", IDS[0]), ("ant", IDS[1])])
-def test_return_and_its_gradients_equal_the_recorded_ones(name, id, horizon):
-    data = np.load(DATA / f"{name}_f64.npz")
-    cost = {"hopper": 0.1, "ant": 0.0}[name]
-    env = make(id, 8, dtype="float64", observe_action=False, action_cost=cost, early_termination=False)
-    q, qd, actions = (
-        torch.tensor(data[key], dtype=torch.float64).requires_grad_() for key in ("grad_q0", "grad_qd0", "grad_actions")
-    )
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_return_and_its_gradients_equal_the_recorded_ones(robot, horizon, dtype, values, gradients):
+    """Relative errors; the recorded ones have constants in float32."""
+    data = golden(robot)
+    fields = {"observe_action": False, "action_cost": RECORDED_COST[robot], "early_termination": False}
+    env = make(f"diffenvs/{robot.capitalize()}-v0", 8, dtype=dtype, **fields)
+    leaves = [data["grad_q0"], data["grad_qd0"], data["grad_actions"][:horizon]]
+    q, qd, actions = (tensor(leaf, env.dtype).requires_grad_() for leaf in leaves)
     env.set_state({"q": q, "qd": qd})
-    total = torch.stack([env.step_grad(actions[t])[1] for t in range(horizon)]).sum(0)
-    np.testing.assert_allclose(total.detach(), data[f"grad_R{horizon}_value"], rtol=1e-5, atol=1e-5)
+    total = torch.stack([env.step_grad(action)[1] for action in actions]).sum(0)
+    np.testing.assert_allclose(total.detach(), data[f"grad_R{horizon}_value"], rtol=values, atol=values)
     grads = torch.autograd.grad(total.sum(), (actions, q, qd), materialize_grads=True)
-    grads = (grads[0][:horizon].transpose(0, 1), *grads[1:])
-    for grad, key in zip(grads, ("dact", "dq0", "dqd0"), strict=True):
-        expected = torch.tensor(data[f"grad_R{horizon}_{key}"], dtype=torch.float64)
-        expected = expected[:horizon].transpose(0, 1) if key == "dact" else expected
-        error = (grad - expected).flatten(1).norm(dim=1)
-        assert (error <= GRADIENT_TOLERANCE * expected.flatten(1).norm(dim=1) + 1e-12).all(), key
+    ours = dict(zip(("act", "q0", "qd0"), grads, strict=True))
+    check_gradients(robot, env.model, ours, recorded_gradients(robot, f"grad_R{horizon}"), actions.detach(), gradients)
 
 
 def test_clipped_entries_of_an_action_have_no_gradient():

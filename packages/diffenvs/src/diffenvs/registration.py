@@ -41,6 +41,8 @@ def register_tasks() -> None:
     """Register the package's own tasks."""
     register_task("diffenvs/Hopper-v0", "diffenvs.tasks.hopper:Hopper")
     register_task("diffenvs/Ant-v0", "diffenvs.tasks.ant:Ant")
+    register_task("diffenvs/Humanoid-v0", "diffenvs.tasks.humanoid:Humanoid")
+    register_task("diffenvs/Anymal-v0", "diffenvs.tasks.anymal:Anymal")
 
 
 def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:

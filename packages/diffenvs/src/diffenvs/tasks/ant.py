@@ -1,48 +1,27 @@
 """Ant: run towards a far target.
 
 Observation, reward, termination and reset are those of the Ant of the SHAC, AHAC and RPO papers; the action cost is
-RPO's (appendix A). The reward of a step is taken from the observation the agent acted on and its clipped action.
+RPO's (appendix A).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from diffenvs.model import Model, Vector3
-from diffenvs.random import EnvRandom
+from diffenvs.model import Model
 from diffenvs.robots.ant import ant
-from diffenvs.state import State
-from diffenvs.tasks.base import AbstractTask
-from diffenvs.tasks.terms import STANDING, locomotion_entries, locomotion_observation, reset_free_root
+from diffenvs.tasks.locomotion import AbstractLocomotion
+from diffenvs.tasks.terms import STANDING, locomotion_entries
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ant(AbstractTask):
+class Ant(AbstractLocomotion):
     """Four-legged robot that runs along x."""
 
     OBSERVATION = locomotion_entries(joints=8)
 
     action_cost: float = 0.01
-    up_weight: float = 0.1
-    """Reward of standing upright."""
-    heading_weight: float = 1.0
-    """Reward of facing the target."""
     termination_height: float = 0.27
-    """Of the torso, below which the episode ends and above which height is rewarded [m]."""
-    target: Vector3 = (10000.0, 0.0, 0.0)
-    """Position to head for [m]; its height does not matter."""
-    position_noise: float = 0.1
-    """Largest deviation of each component of the torso's first position [m]."""
-    angle_noise: float = math.pi / 24
-    """Largest first rotation about a random axis [rad]."""
-    joint_noise: float = 0.2
-    """Largest deviation of each joint's first angle [rad]."""
-    velocity_noise: float = 0.25
-    """Largest component of the first velocities [rad/s, m/s]."""
 
     def model(self) -> Model:
         """Build the Ant."""
@@ -51,32 +30,3 @@ class Ant(AbstractTask):
     def start_q(self) -> tuple[float, ...]:
         """Coordinates of the start pose."""
         return (0.0, 0.75, 0.0, *STANDING, 0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0)
-
-    def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw states around the start pose."""
-        return reset_free_root(
-            random,
-            start_q,
-            position=self.position_noise,
-            angle=self.angle_noise,
-            joint=self.joint_noise,
-            velocity=self.velocity_noise,
-        )
-
-    def observation(self, state: State, action: Tensor) -> Tensor:
-        """Observe, (N, 37)."""
-        return locomotion_observation(state, action if self.observe_action else torch.zeros_like(action), self.target)
-
-    def reward_terms(self, observation: Tensor, action: Tensor, next_observation: Tensor) -> dict[str, Tensor]:
-        """Terms of the reward, from the observation before the step."""
-        return {
-            "progress": self.entry(observation, "velocity")[:, 0],
-            "up": self.up_weight * self.entry(observation, "up"),
-            "heading": self.heading_weight * self.entry(observation, "heading"),
-            "height": self.entry(observation, "height") - self.termination_height,
-            "action": -self.action_cost * action.square().sum(-1),
-        }
-
-    def terminated(self, next_observation: Tensor) -> Tensor:
-        """Whether the torso is too low."""
-        return self.entry(next_observation, "height") < self.termination_height

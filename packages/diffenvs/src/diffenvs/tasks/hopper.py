@@ -16,6 +16,7 @@ from diffenvs.random import EnvRandom
 from diffenvs.robots.hopper import hopper
 from diffenvs.state import State
 from diffenvs.tasks.base import AbstractTask, Entry
+from diffenvs.tasks.terms import upright_height_reward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,9 @@ class Hopper(AbstractTask):
     def reward_terms(self, observation: Tensor, action: Tensor, next_observation: Tensor) -> dict[str, Tensor]:
         """Terms of the reward, from the observation before the step."""
         height = self.entry(observation, "height") - (self.termination_height + self.height_tolerance)
-        height = height.clamp(-1.0, 0.3)
         return {
             "progress": self.entry(observation, "velocity"),
-            "height": torch.where(height < 0.0, -200.0 * height.square(), height),
+            "height": upright_height_reward(height, limit=0.3),
             "angle": 1.0 - (self.entry(observation, "pitch") / self.angle_scale).square(),
             "action": -self.action_cost * action.square().sum(-1),
         }

@@ -1,6 +1,6 @@
-"""What locomotion tasks share: resets, observations and projections of robots with a free root in a y-up world.
+"""Terms of the locomotion tasks: resets, observations, projections and rewards of robots in a y-up world.
 
-The robots are modelled with z up and x forward and stand in the world turned by -90 degrees about x.
+Robots with a free root are modelled with z up and x forward and stand in the world turned by -90 degrees about x.
 """
 
 from __future__ import annotations
@@ -86,6 +86,22 @@ def projections(position: Tensor, rotation: Tensor, origin: Tensor, target: Vect
     forward_x = 2.0 * (x * x + w * w) - 1.0
     forward_z = 2.0 * (x * z - w * y)
     return up, (forward_x * to_x + forward_z * to_z) / distance
+
+
+def upright_height_reward(above: Tensor, *, limit: float, weight: float = 1.0) -> Tensor:
+    """Reward of a height above the one where the reward changes sign, (N,).
+
+    Parameters
+    ----------
+    above
+        Height above that [m], (N,).
+    limit
+        Height from which the reward grows no more [m].
+    weight
+        Reward per metre where it is positive; below, it falls with 200 per square metre, for one metre.
+    """
+    above = above.clamp(-1.0, limit)
+    return torch.where(above < 0.0, -200.0 * above.square(), weight * above)
 
 
 def reset_free_root(
