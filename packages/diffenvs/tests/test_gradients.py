@@ -18,7 +18,7 @@ ENVS = 5 * GROUPS
 SPREAD = 0.1
 """Standard deviation of coordinates [rad or m] and relative one of parameters."""
 
-MOST, SOME = 0.9, 0.3
+MOST, SOME = 0.9, 0.35
 """Shares that make a scene what its name says."""
 
 
@@ -75,19 +75,20 @@ def scene_inputs(robot: str, scene: Scene, horizon: int, random: torch.Generator
 
 
 def scene_contacts(robot: str, inputs: Inputs) -> tuple[float, float, float]:
-    """Shares of environments that touch in the first substep and in any, and of touching substeps without sliding."""
+    """Shares of environments that touch in the first substep and in any, and of touching points that do not slide."""
     sim, touching, sliding = simulator(ROBOTS[robot], ENVS), [], []
     q, qd = inputs["q"], inputs["qd"]
     values = {name: value for name, value in inputs.items() if name not in STATE}
     for action in inputs["action"].unbind(1):
         trace = sim.trace(q, qd, action, values)
         contacts = ground_contacts(sim.model, trace, values)
-        touching.append(contacts.touching.any(-1))
-        sliding.append(contacts.sliding.any(-1))
+        touching.append(contacts.touching)
+        sliding.append(contacts.sliding)
         q, qd = trace.q[:, -1], trace.qd[:, -1]
     touches, slides = torch.cat(touching, 1), torch.cat(sliding, 1)
     sticking = (touches & ~slides).sum() / touches.sum()
-    return float(touches[:, 0].float().mean()), float(touches.any(1).float().mean()), float(sticking)
+    in_substep = touches.any(-1).float()
+    return float(in_substep[:, 0].mean()), float(in_substep.amax(1).mean()), float(sticking)
 
 
 @pytest.mark.parametrize("horizon", [1, 8])
@@ -100,7 +101,7 @@ def test_gradients_of_state_actions_and_all_parameters_equal_central_differences
         "in the air": (first == 0.0, in_window == 0.0),
         "touching down": (first == 0.0, in_window > MOST),
         "sliding": (first > MOST, sticking < SOME),
-        "resting": (first > MOST, sticking > SOME),
+        "resting": (first > MOST, sticking > 1 - SOME),
     }
     assert all(expected[scene]), (first, in_window, sticking)
     gradient_errors(simulator(ROBOTS[robot], ENVS), inputs).check()

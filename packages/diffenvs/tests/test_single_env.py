@@ -6,13 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 import stable_baselines3.common.env_checker
+from environments import IDS
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import diffenvs  # noqa: F401 - registers the environments
 from diffenvs.envs.vector import DiffVectorEnv
-
-IDS = ["diffenvs/Hopper-v0", "diffenvs/Ant-v0"]
 
 
 def make(id=IDS[0], **kwargs):

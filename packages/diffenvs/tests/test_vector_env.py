@@ -23,7 +23,9 @@ from diffenvs.testing import check_vector_env
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("id", "dtype"), [(IDS[0], "float64"), (IDS[1], "float32"), (IDS[1], "float64")])
+@pytest.mark.parametrize(
+    ("id", "dtype"), [(IDS[0], "float64"), (IDS[1], "float64"), *((id, "float32") for id in IDS[1:])]
+)
 def test_environments_keep_the_contract(id, dtype, mode):
     check_vector_env(make(id, dtype=dtype, autoreset_mode=mode, max_episode_steps=15), steps=40)
 
