@@ -46,6 +46,7 @@ def humanoid() -> Model:
         actuators=tuple(Actuator(link=name, gear=TORQUES[_without_side(name)]) for name in driven),
         substeps=48,
         mass_matrix_interval=48,
+        physical_inertias=False,
     )
 
 
