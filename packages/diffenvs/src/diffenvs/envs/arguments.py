@@ -21,6 +21,13 @@ def check_autoreset(mode: str | AutoresetMode) -> AutoresetMode:
         raise ValueError(f"`autoreset_mode` must be one of {known}. Got {mode!r}.") from error
 
 
+def check_render_mode(mode: str | None, known: list[str]) -> str | None:
+    """Return a mode among the known ones, or None; or raise ValueError."""
+    if mode is not None and mode not in known:
+        raise ValueError(f"`render_mode` must be None or one of {', '.join(map(repr, known))}. Got {mode!r}.")
+    return mode
+
+
 def check_actions(actions: Any, like: Tensor, ignored: Tensor) -> Tensor:
     """Return actions as a tensor like `like`, (N, nu), without NaN.
 

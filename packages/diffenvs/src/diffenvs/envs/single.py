@@ -19,11 +19,11 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ----------
     task
         A task, or the id of a registered one.
-    device, dtype, render_mode, **task_fields
+    device, dtype, render_mode, width, height, **task_fields
         As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 60}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
 
     def __init__(
         self,
@@ -32,6 +32,8 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         device: str = "cpu",
         dtype: str = "float32",
         render_mode: str | None = None,
+        width: int = 640,
+        height: int = 480,
         **task_fields: Any,
     ) -> None:
         self._envs = DiffVectorEnv(
@@ -42,11 +44,13 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             max_episode_steps=None,
             num_threads=1,
             render_mode=render_mode,
+            width=width,
+            height=height,
         )
         self.metadata = {**type(self).metadata, "render_fps": self._envs.metadata["render_fps"]}
         self.observation_space = self._envs.single_observation_space
         self.action_space = self._envs.single_action_space
-        self.render_mode = None
+        self.render_mode = self._envs.render_mode
 
     @property
     def task(self) -> AbstractTask:
@@ -96,6 +100,11 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         observations, rewards, terminated, _, info = self._envs.step(actions)
         non_finite = bool(info["non_finite"])
         return observations[0].cpu().numpy(), float(rewards), bool(terminated), False, {"non_finite": non_finite}
+
+    def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride] - one mode, one type
+        """Draw the environment, (height, width, 3) uint8; None without a render mode. Errors are the vector's."""
+        frames = self._envs.render()
+        return None if frames is None else frames[0]
 
     def close(self) -> None:
         """Release the simulator."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from diffenvs.checks import check_count, check_device, check_dtype
-from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask
+from diffenvs.envs.arguments import check_actions, check_autoreset, check_render_mode, check_reset_mask
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
@@ -25,6 +25,9 @@ from diffenvs.model import JointType
 from diffenvs.registration import make_task
 from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
+
+if TYPE_CHECKING:
+    from diffenvs.rendering.view import TaskFrames
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 
@@ -56,7 +59,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     num_threads
         Of the simulation on the CPU; None for PyTorch's number.
     render_mode
-        None.
+        None, or "rgb_array" for frames from :meth:`render`.
+    width, height
+        Of the frames [pixels].
     **task_fields
         Fields of the task, if `task` is an id.
 
@@ -66,7 +71,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         If an argument is unknown or has a wrong value, or the device does not exist.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -79,6 +84,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         max_episode_steps: int | None = 1000,
         num_threads: int | None = None,
         render_mode: str | None = None,
+        width: int = 640,
+        height: int = 480,
         **task_fields: Any,
     ) -> None:
         self.task = make_task(task, task_fields)
@@ -91,9 +98,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             self.max_episode_steps = check_count("max_episode_steps", max_episode_steps)
         if num_threads is not None:
             check_count("num_threads", num_threads)
-        if render_mode is not None:
-            raise ValueError(f"`render_mode` must be None. Got {render_mode!r}.")
-        self.render_mode = None
+        self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
+        self._frame_size = check_count("height", height), check_count("width", width)
+        self._frames: TaskFrames | None = None
         self.model = self.task.model()
         self.dt = self.model.dt
         """Length of a control step [s]."""
@@ -345,8 +352,39 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             raise ResetNeeded("call reset before anything else.")
         return self._now
 
+    # Pictures
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Draw all environments as they are; where an episode ended in the last step, as the next one begins.
+
+        Returns
+        -------
+        tuple of numpy.ndarray or None
+            A frame an environment, (height, width, 3) uint8; None without a render mode.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded
+            If closed or not reset.
+        ImportError, RuntimeError
+            If the renderer or the system's OpenGL is missing; the message says what to install.
+        """
+        now, dynamics = self._started(), self._open()
+        if self.render_mode is None:
+            gymnasium.logger.warn("render does nothing without a render_mode, such as 'rgb_array'.")
+            return None
+        if self._frames is None:
+            from diffenvs.rendering.view import TaskFrames, TaskView
+
+            view = TaskView(self.task, dynamics.simulator, now)
+            self._frames = TaskFrames(view, *self._frame_size)
+        return self._frames.draw(now)
+
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the simulator and all tensors."""
+        """Release the simulator, the renderer and all tensors."""
+        if self._frames is not None:
+            self._frames.close()
+        self._frames = None
         self._dynamics = None
         self._now = None
         self._observation = torch.empty(0)

@@ -128,6 +128,10 @@ class AbstractTask(abc.ABC):
         """Update the memory (N, memory) after a step has been rewarded; it shows in the observation returned."""
         return state.memory
 
+    def ghosts(self, state: State) -> dict[str, Tensor]:
+        """Poses at which links are drawn a second time, translucent, such as a goal's: by the link's name, (N, 7)."""
+        return {}
+
     @abc.abstractmethod
     def observation(self, state: State, action: Tensor) -> Tensor:
         """Observe a state and the clipped action that led to it (zero after a reset), (N, obs)."""

@@ -1,0 +1,72 @@
+"""States of a task's environments as poses and frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffenvs.rendering.frames import FrameRenderer
+from diffenvs.rendering.scene import Scene
+from diffenvs.simulator import Simulator
+from diffenvs.state import State
+from diffenvs.tasks.base import AbstractTask
+
+
+class TaskView:
+    """Poses of all that is seen of a task in a number of environments.
+
+    Parameters
+    ----------
+    task
+        The task.
+    simulator
+        Of the task's model.
+    """
+
+    def __init__(self, task: AbstractTask, simulator: Simulator, state: State) -> None:
+        self._task, self._simulator = task, simulator
+        start = torch.tensor(task.start_q(), dtype=simulator.dtype, device=simulator.device)
+        poses = self._link_poses(start.expand(simulator.num_envs, -1))
+        self.scene = Scene.of(simulator.model, poses[0], tuple(task.ghosts(state)))
+
+    def poses(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Poses, relative to each environment's origin, of the links and of the scene's ghosts.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Position [m] and quaternion (x, y, z, w), (N, links, 7) and (N, ghosts, 7).
+        """
+        ghosts = [ghost.detach().double().cpu().numpy() for ghost in self._task.ghosts(state).values()]
+        shape = (self._simulator.num_envs, len(ghosts), 7)
+        return self._link_poses(state.q), np.stack(ghosts, axis=1) if ghosts else np.empty(shape)
+
+    def _link_poses(self, q: Tensor) -> np.ndarray:
+        model = self._simulator.model
+        still, idle = q.new_zeros(len(q), model.nv), q.new_zeros(len(q), model.nu)
+        return self._simulator.trace(q, still, idle).link_pose[:, 0].double().cpu().numpy()
+
+
+class TaskFrames:
+    """Frames of a task's environments, one each.
+
+    Parameters
+    ----------
+    view
+        Of the task.
+    height, width
+        Of the frames [pixels].
+    """
+
+    def __init__(self, view: TaskView, height: int, width: int) -> None:
+        self._view = view
+        self.renderer = FrameRenderer(view.scene, height, width)
+
+    def draw(self, state: State) -> tuple[np.ndarray, ...]:
+        """Draw all environments, (height, width, 3) uint8 each."""
+        return tuple(self.renderer.draw(*poses) for poses in zip(*self._view.poses(state), strict=True))
+
+    def close(self) -> None:
+        """Release what the graphics system holds."""
+        self.renderer.close()
