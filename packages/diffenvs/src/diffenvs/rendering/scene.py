@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffenvs.model import Box, JointType, Model, Shape
+from diffenvs.model import Box, Capsule, JointType, Material, Model, Shape
 
 Colour = tuple[float, float, float, float]
 """Red, green, blue and opacity, 0 to 1."""
@@ -27,8 +27,12 @@ LIMBS: tuple[Colour, ...] = (
 """Of the branches of a tree in turn. Okabe and Ito's palette, which the colour-blind can tell apart."""
 PALE = 0.35
 """Share of white that every second link along a branch has, so that joints are seen."""
-SLIMMER = 0.002
+SLIMMER = 0.01
 """Part of its radius that each link loses against the one before, because surfaces that coincide flicker."""
+IDLE = Material(stiffness=0.0, damping=0.0, tangential_damping=0.0, friction=0.0)
+BONE: Colour = (0.35, 0.37, 0.40, 1.0)
+BONE_RADIUS = 0.012
+"""Of the rods that join what a robot's shapes leave apart, as a part of its size."""
 GHOST_OPACITY = 0.3
 CHECKER = 1.0
 """Edge of a square on the ground [m]; origins move by whole multiples of two, so that the pattern stays."""
@@ -84,6 +88,7 @@ class Scene:
         centre = 0.5 * (low + high)
         centre[:2] -= poses[anchor, :2]
         radius = max(CLOSEST, 0.5 * float(np.linalg.norm(high - low)))
+        shapes += tuple((i, bone, BONE) for i, bone in _bones(model, BONE_RADIUS * radius))
         links = tuple(model.link_index(name) for name in ghosts)
         return cls(len(model.links), shapes, links, model.ground, rotation, anchor, centre, radius)
 
@@ -117,6 +122,21 @@ def axis_rotation(axis: np.ndarray) -> np.ndarray:
 def _turn_to_z(up: np.ndarray) -> np.ndarray:
     inverse = axis_rotation(up)
     return np.append(-inverse[:3], inverse[3])
+
+
+def _bones(model: Model, radius: float) -> list[tuple[int, Capsule]]:
+    """Rods from the origin of each link to its shapes and to the links that hang on it."""
+    bones = []
+    for i, link in enumerate(model.links):
+        ends = [shape.position for shape in link.shapes]
+        ends += [other.joint.position for j, other in enumerate(model.links) if model.parents[j] == i]
+        for end in {end for end in ends if np.linalg.norm(end) > radius}:
+            length = float(np.linalg.norm(end))
+            middle, axis = (tuple(float(x) * part for x in end) for part in (0.5, 1.0 / length))
+            bones.append(
+                (i, Capsule(radius=radius, half_length=0.5 * length, axis=axis, position=middle, material=IDLE))
+            )
+    return bones
 
 
 def _slim(shape: Shape, index: int) -> Shape:
