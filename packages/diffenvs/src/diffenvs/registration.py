@@ -43,6 +43,7 @@ def register_tasks() -> None:
     register_task("diffenvs/Ant-v0", "diffenvs.tasks.ant:Ant")
     register_task("diffenvs/Humanoid-v0", "diffenvs.tasks.humanoid:Humanoid")
     register_task("diffenvs/Anymal-v0", "diffenvs.tasks.anymal:Anymal")
+    register_task("diffenvs/HandReorient-v0", "diffenvs.tasks.hand_reorient:HandReorient", max_episode_steps=600)
 
 
 def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:

@@ -14,6 +14,7 @@ from diffenvs.model import Vector3
 from diffenvs.random import EnvRandom
 from diffenvs.state import State
 from diffenvs.tasks.base import Entry
+from diffenvs.tasks.rigid_body import origin_velocity, quaternion_product
 
 JOINT_VELOCITY_SCALE = 0.1
 """Of the joint velocities in observations."""
@@ -50,7 +51,7 @@ def locomotion_observation(state: State, action: Tensor, target: Vector3) -> Ten
     """
     q, qd = state.q, state.qd
     position, rotation, omega = q[:, 0:3], q[:, 3:7], qd[:, 0:3]
-    velocity = qd[:, 3:6] + torch.linalg.cross(omega, position)
+    velocity = origin_velocity(position, qd[:, 0:6])
     up, heading = projections(position, rotation, state.origin, target)
     return torch.cat(
         [
@@ -137,11 +138,3 @@ def reset_free_root(
     turned = quaternion_product(start_q[3:7].expand(len(axis), 4), torch.cat([axis * half.sin(), half.cos()], dim=-1))
     q = torch.cat([start_q[0:3] + position * shift, turned, start_q[7:] + joint * bend], dim=-1)
     return q, velocity * speed
-
-
-def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """Rotate by b, then by a: quaternions (x, y, z, w), (N, 4) each."""
-    u, s = a[:, 0:3], a[:, 3:4]
-    v, t = b[:, 0:3], b[:, 3:4]
-    vector = s * v + t * u + torch.linalg.cross(u, v)
-    return torch.cat([vector, s * t - (u * v).sum(-1, keepdim=True)], dim=-1)
