@@ -6,7 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from diffenvs.envs.vector import DiffVectorEnv
 
-IDS = [f"diffenvs/{robot}-v0" for robot in ("Hopper", "Ant", "Humanoid", "Anymal")]
+IDS = [f"diffenvs/{robot}-v0" for robot in ("Hopper", "Ant", "Humanoid", "Anymal", "HandReorient")]
 MODES = [mode.value for mode in AutoresetMode]
 
 

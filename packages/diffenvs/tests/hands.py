@@ -57,6 +57,7 @@ def published_hand(data: dict[str, np.ndarray]) -> Model:
         dt=float(data["model_frame_dt"]),
         substeps=int(data["model_substeps"]),
         mass_matrix_interval=int(data["model_mass_matrix_every"]),
+        physical_inertias=False,
     )
 
 

@@ -137,7 +137,7 @@ def test_options_are_the_published_ones(model, data):
 
 
 def link_gaps(model: Model) -> dict[frozenset[str], np.ndarray]:
-    """Distances of all pairs of the hand's links, but box from box, at random poses; a third of the joints at limits."""
+    """Distances of all pairs of the hand's links, but box from box, at random poses, many joints at their limits."""
     random = np.random.default_rng(0)
     joints = [link.joint for link in model.links if link.joint.type is JointType.HINGE]
     lower = np.array([joint.lower - SLACK for joint in joints])

@@ -6,15 +6,14 @@ cannot be reproduced, but fingers and cube move without each other where they do
 
 from dataclasses import replace
 
-
 import numpy as np
 import pytest
 import torch
-from hands import CHAINS, LINKS, one_substep, published_hand
+from hands import CHAINS, one_substep, published_hand
 from mujoco_trees import mujoco_dynamics, mujoco_tree
 from simulators import golden, simulator, tensor
 
-from diffenvs.model import Joint, JointType, Link, Model
+from diffenvs.model import JointType, Model
 from diffenvs.robots.allegro import FINGERS, allegro
 
 PROBES = 32
@@ -90,7 +89,7 @@ def chain_links(model: Model, chain: str) -> list[int]:
 
 
 def apart(data, chain: str) -> torch.Tensor:
-    """Probes in whose control step the links of the chain cannot touch: all move less than they are apart, (PROBES,)."""
+    """Probes in whose control step no link of the chain can touch, for all move less than they are apart, (PROBES,)."""
     model, steps = published_hand(data), data["sub_steps"]
     states = [(probes(data, "q0"), probes(data, "qd0"))]
     states.append(tuple(tensor(data[f"roll_joint_{name}"][steps + 1]).flatten(0, 1) for name in ("q", "qd")))
@@ -115,9 +114,7 @@ def apart(data, chain: str) -> torch.Tensor:
 def test_a_control_step_without_contact_equals_the_recorded_one(data, chain):
     free = apart(data, chain)
     assert free.any()
-    q1, qd1 = (
-        tensor(data[f"roll_joint_{name}"][data["sub_steps"] + 1]).flatten(0, 1)[free] for name in ("q", "qd")
-    )
+    q1, qd1 = (tensor(data[f"roll_joint_{name}"][data["sub_steps"] + 1]).flatten(0, 1)[free] for name in ("q", "qd"))
     sim = simulator(published_hand(data), PROBES)
     q, qd = sim.step(probes(data, "q0"), probes(data, "qd0"), probes(data, "act"))
     of_q, of_qd = CHAINS[chain]

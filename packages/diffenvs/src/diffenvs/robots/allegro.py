@@ -1,10 +1,11 @@
 """The Allegro Hand with a cube: a palm fixed in the world, four fingers of four hinges each, and a free box.
 
-Frames, masses, inertias, limits and collision boxes of the links are those of the hand's published URDF; pose of the
-palm, cube, contact constants and armature are those of Rewarped's task (E. Xing, V. Luk, J. Oh, Stabilizing
-Reinforcement Learning in Differentiable Multiphysics Simulation, 2025). Where that task's numbers contradict the URDF,
-the URDF holds: the mass of a fingertip counts once, and inertias are about the centres of mass. Fingers collide with
-capsules along their links, of the smaller half width of the links' boxes, so that contact is smooth.
+Frames, masses, inertias, limits and boxes of the links are those of the hand's published URDF, though the inertias of
+nine links are such as no body has. Pose of the palm, cube, armature and contact constants are those of Rewarped's task
+(E. Xing, V. Luk, J. Oh, Stabilizing Reinforcement Learning in Differentiable Multiphysics Simulation, 2025). That
+task counts the fingertips twice and takes inertias about other points than the centres of mass; here the URDF holds.
+Fingers touch with capsules along their links, as thick as the thinner side of the links' boxes, so that contact is
+smooth.
 """
 
 from __future__ import annotations
@@ -256,6 +257,4 @@ def _box(size: Vector3, position: Vector3) -> Box:
 
 def _capsule(length: float) -> Capsule:
     """Lie along z from the link's origin to the next joint."""
-    return Capsule(
-        radius=_WIDTH, half_length=length / 2, axis=_Z, position=(0.0, 0.0, length / 2), material=MATERIAL
-    )
+    return Capsule(radius=_WIDTH, half_length=length / 2, axis=_Z, position=(0.0, 0.0, length / 2), material=MATERIAL)
