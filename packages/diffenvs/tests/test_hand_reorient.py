@@ -219,6 +219,14 @@ def test_goal_that_is_reached_is_rewarded_counted_and_replaced_in_the_same_step(
     assert env.state["step_count"].tolist() == [1] * 4
 
 
+def test_goal_is_drawn_as_a_ghost_of_the_cube(task):
+    q, qd, goal = turned([0.0, 1.0])
+    (name, pose), *others = task.ghosts(state(q, qd, goal)).items()
+    assert name == "cube"
+    assert not others
+    torch.testing.assert_close(pose, torch.cat([q[:, CUBE], goal], dim=-1))
+
+
 def test_goals_depend_on_seed_environment_and_step_only():
     def goals(count, seed):
         env, _, still = landing([0.05] * count, seed=seed)

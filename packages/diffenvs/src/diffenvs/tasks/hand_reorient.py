@@ -113,10 +113,13 @@ class HandReorient(AbstractTask):
         reached = (self._angle(next_observation.detach()) <= self.success_angle).unsqueeze(-1)
         return torch.cat([torch.where(reached, _any_rotation(random), goal), successes + reached], dim=-1)
 
+    def ghosts(self, state: State) -> dict[str, Tensor]:
+        """Draw the cube a second time where it shall be, (N, 7)."""
+        return {"cube": self._goal(state)}
+
     def observation(self, state: State, action: Tensor) -> Tensor:
         """Observe, (N, 72)."""
-        q, twist = state.q, state.qd[:, _JOINTS:]
-        goal = state.memory[:, 0:4]
+        q, twist, goal = state.q, state.qd[:, _JOINTS:], self._goal(state)
         lower, upper = _limits(q.dtype, q.device)
         return torch.cat(
             [
@@ -126,9 +129,8 @@ class HandReorient(AbstractTask):
                 q[:, _ROTATION],
                 origin_velocity(q[:, _CUBE], twist),
                 VELOCITY_SCALE * twist[:, 0:3],
-                torch.stack([torch.full_like(q[:, 0], coordinate) for coordinate in self.goal_position], dim=-1),
                 goal,
-                quaternion_product(q[:, _ROTATION], quaternion_conjugate(goal)),
+                quaternion_product(q[:, _ROTATION], quaternion_conjugate(goal[:, 3:7])),
                 action if self.observe_action else torch.zeros_like(action),
             ],
             dim=-1,
@@ -148,6 +150,11 @@ class HandReorient(AbstractTask):
     def terminated(self, next_observation: Tensor) -> Tensor:
         """Whether the cube is too far from the goal's position."""
         return self._distance(next_observation) >= self.fall_distance
+
+    def _goal(self, state: State) -> Tensor:
+        """Pose that the cube shall have, (N, 7)."""
+        position = [torch.full_like(state.q[:, 0:1], coordinate) for coordinate in self.goal_position]
+        return torch.cat([*position, state.memory[:, 0:4]], dim=-1)
 
     def _distance(self, observation: Tensor) -> Tensor:
         """Of the cube from the goal's position [m], (N,)."""
