@@ -27,7 +27,7 @@ from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
 
 if TYPE_CHECKING:
-    from diffenvs.rendering.view import TaskFrames
+    from diffenvs.rendering.view import TaskFrames, TaskReplay, TaskView
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 
@@ -369,16 +369,47 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ImportError, RuntimeError
             If the renderer or the system's OpenGL is missing; the message says what to install.
         """
-        now, dynamics = self._started(), self._open()
+        now = self._started()
         if self.render_mode is None:
             gymnasium.logger.warn("render does nothing without a render_mode, such as 'rgb_array'.")
             return None
         if self._frames is None:
-            from diffenvs.rendering.view import TaskFrames, TaskView
+            from diffenvs.rendering.view import TaskFrames
 
-            view = TaskView(self.task, dynamics.simulator, now)
-            self._frames = TaskFrames(view, *self._frame_size)
+            self._frames = TaskFrames(self._view(), *self._frame_size)
         return self._frames.draw(now)
+
+    def record_replay(self, environment: int = 0, every: int = 2) -> TaskReplay:
+        """Begin to record one of the environments, for an HTML file that plays in any browser without a network.
+
+        Parameters
+        ----------
+        environment
+            Its index.
+        every
+            Record every so many control steps.
+
+        Returns
+        -------
+        TaskReplay
+            Its ``add()`` is to be called now and after every step, ``write(path)`` at the end. No render mode is
+            needed.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ResetNeeded, ImportError, ValueError
+            If closed or not reset; if viser is missing; if there is no such environment, or `every` is not positive.
+        """
+        if not 0 <= environment < self.num_envs:
+            raise ValueError(f"`environment` must be in [0, {self.num_envs}). Got {environment!r}.")
+        from diffenvs.rendering.view import TaskReplay
+
+        return TaskReplay(self._view(), self._started, environment, self.dt, check_count("every", every))
+
+    def _view(self) -> TaskView:
+        from diffenvs.rendering.view import TaskView
+
+        return TaskView(self.task, self._open().simulator, self._started())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator, the renderer and all tensors."""
