@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rpo.plotting import read_progress
+from rpo.logs import read_progress
 
 # Return of the last 100 training episodes over thousands of steps, with observe_action=False and action_cost=0.
 DFLEX = {

@@ -62,7 +62,6 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
         callback.on_training_start(locals(), globals())
-        windows = 0
         while self.num_timesteps < total_timesteps:
             self._seconds = {}
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
@@ -77,9 +76,9 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             metrics = self.update(rollout) | self._rollout_metrics(rollout)
             self.policy.normalizer.update(rollout.raw_observations)
             self._n_updates += 1
-            windows += 1
             self._record(rollout, metrics)
             self._last_obs = last
+            windows = (self.num_timesteps - self._num_timesteps_at_start) // (self.config.horizon * self.n_envs)
             if log_interval is not None and windows % log_interval == 0:
                 self.dump_logs(windows)
         callback.on_training_end()

@@ -1,8 +1,8 @@
 """Files of models and trainings: a zip of one JSON header and one safetensors table. Reading one executes nothing."""
 
 import contextlib
+import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from gymnasium.spaces import Box
-from safetensors import SafetensorError
 from torch import Tensor
 
 from rpo.files import replacing
@@ -58,12 +57,9 @@ def write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     payload = safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=1)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(HEADER_NAME, text)
-            archive.writestr(TENSORS_NAME, payload)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(HEADER_NAME, text)
+        archive.writestr(TENSORS_NAME, payload)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,17 +72,20 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     CheckpointError
         If the file is truncated, damaged or of another program.
     """
+    content = path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise CheckpointError(f"{path} was not written by this package: it is compressed.")
             header = json.loads(archive.read(HEADER_NAME))
             payload = archive.read(TENSORS_NAME)
         tensors = safetensors.torch.load(payload)
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}.") from error
+    except CheckpointError:
+        raise
     except KeyError as error:
         raise CheckpointError(f"{path} was not written by this package: {error.args[0]}.") from error
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    except Exception as error:  # zipfile has no error of its own for much of what damage can look like
+        raise CheckpointError(f"{path} is truncated or damaged: {error or type(error).__name__}.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by this package: its header is another's.")
     if header.get("version") != VERSION:

@@ -5,17 +5,35 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+UNFINISHED = ".unfinished"
+"""Ending of the names of files and folders that are not complete yet."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to, and move what was written there to `path` when the block ends well.
+    """Give a name beside `path` to write to, and move the file written there to `path` when the block ends well.
 
-    The file is made by the block, with the permissions of any new file.
+    The file is made by the block, with the permissions of any new file, and is on the disk before it is moved. If the
+    block or the disk fails, `path` is what it was, and nothing is left beside it; a process killed inside the block
+    leaves a file that `remove_unfinished` knows.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = unfinished(path)
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """Return the name of this process for what will be `path` once it is complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that killed processes left in a folder, which no process writes to now."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        path.unlink()

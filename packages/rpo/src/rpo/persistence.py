@@ -1,14 +1,20 @@
 """What every algorithm is to its user besides its learning: arguments, environment, and files that execute nothing."""
 
+import dataclasses
+import time
 from abc import abstractmethod
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -22,6 +28,40 @@ from rpo.vec_env import TorchVecEnv
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InterruptedLearn:
+    """Where a call of `learn` stands between two windows: the logs of a resumed one go on as if it had never ended."""
+
+    first_timestep: int
+    """Environment steps before it."""
+    nanoseconds: int
+    """Time since it began [ns]."""
+    not_logged_yet: dict[str, tuple[float, int, tuple[str, ...]]]
+    """Scalars that wait for the next output, by name: value, count of what it averages, and outputs without it."""
+
+    @classmethod
+    def of(cls, model: BaseAlgorithm) -> Self:
+        """Return where the model's `learn` stands."""
+        logger = model.logger
+        return cls(
+            first_timestep=model._num_timesteps_at_start,
+            nanoseconds=time.time_ns() - model.start_time,
+            not_logged_yet={
+                name: (float(value), logger.name_to_count[name], logger.name_to_excluded[name])
+                for name, value in logger.name_to_value.items()
+                if isinstance(value, (int, float, np.number))
+            },
+        )
+
+    def restore(self, model: BaseAlgorithm) -> None:
+        """Let the `learn` that has just begun be the one that was interrupted."""
+        model._num_timesteps_at_start = self.first_timestep
+        model.start_time -= self.nanoseconds
+        for name, (value, count, excluded) in self.not_logged_yet.items():
+            model.logger.name_to_value[name], model.logger.name_to_count[name] = value, count
+            model.logger.name_to_excluded[name] = tuple(excluded)
+
+
 class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     """A Stable-Baselines3 algorithm whose settings are one typed configuration and whose files are data only.
 
@@ -33,6 +73,8 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     config: ConfigT
     policy: ActingPolicy  # pyright: ignore[reportIncompatibleVariableOverride]  # every one of ours is a BasePolicy too
     env_id: str | None
+    _interrupted: "InterruptedLearn | None" = None
+    """What a loaded training continues, until `learn` is called."""
 
     def _resolve_arguments(
         self, env: AnyEnv | None, config: ConfigT | None, num_envs: int | None, device: torch.device | str, needed: bool
@@ -184,6 +226,15 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         """Say whether the training stands where one window is learned from and the next has not begun."""
         return self._last_obs is not None
 
+    def _setup_learn(
+        self, total_timesteps: int, callback: MaybeCallback = None, reset_num_timesteps: bool = True, *args: Any
+    ) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
+        interrupted, self._interrupted = self._interrupted, None
+        if interrupted is not None and not reset_num_timesteps:
+            interrupted.restore(self)
+        return result
+
     @abstractmethod
     def _training_tensors(self) -> dict[str, Tensor]:
         """Return what an exact continuation needs besides the model and the environment: random streams, above all."""
@@ -213,7 +264,11 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             "episode/returns": torch.from_numpy(episodes.returns),
             "episode/lengths": torch.from_numpy(episodes.lengths),
         }
-        training = {"num_envs": self.n_envs, "episodes": list(self.ep_info_buffer)}
+        training = {
+            "num_envs": self.n_envs,
+            "episodes": list(self.ep_info_buffer),
+            "learn": dataclasses.asdict(InterruptedLearn.of(self)),
+        }
         checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
 
     @classmethod
@@ -236,6 +291,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             raise checkpoint.CheckpointError(f"{path} holds a model only, not the state of a training.")
         with checkpoint.content_of(path):
             num_envs, episodes = header["training"]["num_envs"], header["training"]["episodes"]
+            model._interrupted = InterruptedLearn(**header["training"]["learn"])
         if model.env is None or (model.env_id, model.n_envs) != (header["env_id"], num_envs):
             here = "no environment" if model.env is None else f"{model.n_envs} environments of {model.env_id}"
             raise checkpoint.CheckpointError(

@@ -1,13 +1,8 @@
 """Learning curves from a run's progress.csv. Matplotlib is imported at the call."""
 
-import csv
 from pathlib import Path
 
-
-def read_progress(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a progress.csv, values as text, empty where a window had none."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+from rpo.logs import read_progress
 
 
 def learning_curve(progress: Path, image: Path, title: str = "") -> None:

@@ -1,6 +1,7 @@
 """A training run on disk: runs/<env>/<algorithm>/<time>/ with its settings, logs, checkpoints and results."""
 
 import dataclasses
+import errno
 import json
 import shutil
 import time
@@ -8,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger
 
 from rpo.algorithms import algorithm_of
 from rpo.config import AlgorithmConfig
-from rpo.files import replacing
-from rpo.plotting import read_progress
+from rpo.files import replacing, unfinished
+from rpo.logs import ProgressTable, read_progress, tensorboard_from
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -90,12 +91,13 @@ class RunFolder:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            folder = cls(_new_folder(parent, stamp))
+            draft = cls(unfinished(parent / stamp))
+            draft.checkpoints.mkdir(parents=True)
             try:
-                folder.checkpoints.mkdir()
-                settings.write(folder.settings)
+                settings.write(draft.settings)
+                folder = cls(_move_to_new(draft.path, parent / stamp))
             except BaseException:
-                shutil.rmtree(folder.path, ignore_errors=True)
+                shutil.rmtree(draft.path, ignore_errors=True)
                 raise
         except OSError as error:
             raise PermissionError(f"The run folder {parent} cannot be written: {error.strerror or error}.") from error
@@ -140,24 +142,21 @@ class RunFolder:
             Steps of the checkpoint that a resumed run starts from: rows up to it stay, later ones are written again.
         """
         rows = read_progress(self.progress) if self.progress.exists() else []
-        with replacing(self.progress) as temporary:
-            table = CSVOutputFormat(str(temporary))  # whose open file is the new one under its new name too
-            for row in rows:
-                if int(row["time/total_timesteps"]) <= resumed_at:
-                    table.write(dict(row), {})
+        table = ProgressTable(self.progress, [row for row in rows if int(row["time/total_timesteps"]) <= resumed_at])
         try:
-            return Logger(str(self.path), [table, TensorBoardOutputFormat(str(self.path / "tensorboard"))])
-        except (ImportError, AssertionError):  # Stable-Baselines3 asserts that tensorboard is there
+            return Logger(str(self.path), [table, tensorboard_from(self.path / "tensorboard", resumed_at)])
+        except ImportError:
             return Logger(str(self.path), [table])
 
 
-def _new_folder(parent: Path, stamp: str) -> Path:
-    """Make a folder that no other process has made: of the stamp's name, or with a number where that is taken."""
-    path, taken = parent / stamp, 0
+def _move_to_new(draft: Path, path: Path) -> Path:
+    """Give a folder a name that no other process has taken: that of `path`, or with a number where that is taken."""
+    taken = 0
     while True:
+        target = path.with_name(f"{path.name}_{taken}") if taken else path
         try:
-            path.mkdir()
-            return path
-        except FileExistsError:
+            return draft.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
             taken += 1
-            path = parent / f"{stamp}_{taken}"

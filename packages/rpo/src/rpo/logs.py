@@ -1,0 +1,84 @@
+"""A run's log files, whole after the process that wrote them was killed, and without doubled rows once it goes on."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
+
+from rpo.files import replacing
+
+
+def read_progress(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a progress.csv, values as text, empty where a window had none.
+
+    A last row without its line end is left out: its writer was killed, or is at it.
+    """
+    text = path.read_text()
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+class ProgressTable(KVWriter):
+    """Stable-Baselines3's log as a CSV file of whole rows, with columns in the order in which they first came.
+
+    Stable-Baselines3's own `CSVOutputFormat` rewrites the file in its place whenever a column comes up: a process
+    killed there leaves a torn table.
+
+    Parameters
+    ----------
+    path
+        File to write; an existing one is replaced.
+    rows
+        Rows to start with, as `read_progress` gives them.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.path = path
+        self.columns = list(rows[0]) if rows else []
+        self._rewrite(rows)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Append one row."""
+        values = filter_excluded_keys(key_values, key_excluded, "csv")
+        new = [name for name in values if name not in self.columns]
+        if new:
+            self._file.close()
+            self.columns += new
+            self._rewrite(read_progress(self.path))
+        self._writer.writerow(values)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the file by one with all columns and these rows, and open it for more."""
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+            table = self._table(file)
+            table.writeheader()
+            table.writerows(rows)
+        self._file = self.path.open("a", newline="")
+        self._writer = self._table(self._file)
+
+    def _table(self, file: io.TextIOWrapper) -> csv.DictWriter:
+        return csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
+
+
+def tensorboard_from(folder: Path, steps: int) -> TensorBoardOutputFormat:
+    """Return a writer of TensorBoard's events after a number of steps; what is there of later ones is shown no more.
+
+    Raises
+    ------
+    ImportError
+        If TensorBoard is not installed.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    output = TensorBoardOutputFormat(str(folder))
+    assert output.writer.file_writer is not None
+    # Readers drop the events that a file before this one has from the step of this mark on.
+    output.writer.file_writer.add_event(Event(step=steps + 1, session_log=SessionLog(status=SessionLog.START)))
+    return output
