@@ -1,5 +1,6 @@
 """Actor, critics and normaliser as one Stable-Baselines3 policy."""
 
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -8,6 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
+from rpo import export
 from rpo.config import AlgorithmConfig
 from rpo.networks import Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
@@ -123,6 +125,24 @@ class FirstOrderPolicy(BasePolicy):
             raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
         action = self.act(observation, deterministic, self.generator)
         return action.to(observation.device, observation.dtype), state
+
+    def export(self, path: str | Path) -> None:
+        """Write the deterministic action of raw observations, float32 (N, obs) with any N, for other programs.
+
+        Parameters
+        ----------
+        path
+            File to write: `.onnx`, with input "observation" and output "action", or `.pt2` for `torch.export.load`.
+
+        Raises
+        ------
+        ValueError
+            If the name ends in something else.
+        ImportError
+            If the packages of `rpo-rl[onnx]` are needed and not installed.
+        """
+        example = torch.zeros(2, self.normalizer.shift.shape[0])
+        export.export(export.DeterministicPolicy(self.normalizer, self.actor), example, path)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)
