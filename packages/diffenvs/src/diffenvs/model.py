@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -361,6 +362,89 @@ class Model:
             laws = {(s.material.damping_depth, s.material.friction_bound) for s in (*first.shapes, *second.shapes)}
             if len(laws) > 1:
                 raise ValueError(f"the materials of {names} must have one `damping_depth` and one `friction_bound`.")
+
+    @classmethod
+    def from_mjcf(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        dt: float = 1.0 / 60.0,
+        substeps: int = 16,
+        mass_matrix_interval: int = 1,
+        material: Material | None = None,
+        limit_stiffness: float | None = None,
+        limit_damping: float = 0.0,
+        ground: bool | None = None,
+        collisions: bool = False,
+        floating: bool = False,
+    ) -> Model:
+        """Read a robot from an MJCF or URDF file, compiled by MuJoCo (``pip install diffenvs[mjcf]``).
+
+        Coordinates have the order and the values of MuJoCo's, except those of free joints: see
+        :func:`diffenvs.mjcf.from_mujoco`. Bodies without a joint between them become one link, which has the name of
+        the first of them. A body with several joints becomes a chain of links, of which the last one is the body and
+        the others, "body/joint", have no mass. The world is z-up.
+
+        Actuators are motors and servos whose force is affine in control, position and velocity: the action of one is
+        the upper end of ``ctrlrange``, and what depends on position and velocity is added to the joint's spring and
+        damper. In a file without actuators, such as a URDF, each joint with a limited force (URDF's ``effort``) gets a
+        motor of that force.
+
+        Not taken are MuJoCo's time step, integrator and solver, and its law of contact and limits (``solref``,
+        ``solimp``, ``margin``, torsional and rolling friction).
+
+        Parameters
+        ----------
+        source
+            Path of a file, or its text.
+        dt, substeps, mass_matrix_interval
+            Fields of the model.
+        material
+            Of all shapes. By default one contact point carries the robot's weight at a depth of 1 cm, the damping is
+            0.1 s/m and the tangential damping 0.05 s times that stiffness, and the friction is the file's, of the geom
+            against the ground.
+        limit_stiffness
+            Of all joints with a range [N m/rad or N/m]. By default a joint against its limit vibrates at 100 rad/s, for
+            its inertia in the reference pose.
+        limit_damping
+            Of all joints with a range; only outside it, so that its force jumps at the limit [N m s/rad or N s/m].
+        ground
+            Whether there is a ground, at z = 0. By default, if the file has a plane that something touches. Geoms that
+            do not touch it are left out, and where the file has none, all touch it that touch anything.
+        collisions
+            Whether links touch each other where the file says so; by default they touch the ground only.
+        floating
+            Whether to put a root body that has no joint, such as that of a URDF, on a free joint.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ImportError
+            If MuJoCo is not installed.
+        FileNotFoundError
+            If there is no such file.
+        NotImplementedError
+            If the file asks for what this engine cannot simulate; the message names all of it.
+        ValueError
+            If MuJoCo cannot compile the file, an inertia is not that of a body, or an argument does not fit.
+        """
+        from diffenvs import mjcf
+
+        return mjcf.load(
+            source,
+            dt=dt,
+            substeps=substeps,
+            mass_matrix_interval=mass_matrix_interval,
+            material=material,
+            limit_stiffness=limit_stiffness,
+            limit_damping=limit_damping,
+            ground=ground,
+            collisions=collisions,
+            floating=floating,
+        )
 
     def link_index(self, name: str) -> int:
         """Position of the named link in `links`; ValueError if there is none."""
