@@ -10,10 +10,11 @@ import pytest
 import rigid_bodies
 import torch
 from mjcf_files import random_robot, written
+from mujoco_trees import mujoco_state
 from simulators import ROBOTS, simulator, tensor
 
 from diffenvs import Model, mjcf
-from diffenvs.model import Box, Capsule
+from diffenvs.model import Box, Capsule, JointType
 
 ASSETS = Path(gymnasium.__file__).parent / "envs/mujoco/assets"
 EXACT = 1e-9
@@ -25,7 +26,7 @@ SOURCES |= {f"random {seed}": random_robot(seed) for seed in range(6)}
 
 @pytest.fixture(scope="module", params=SOURCES)
 def sample(request):
-    """Both models of a robot, with random states and actions: (m, model, qpos, qvel, actions)."""
+    """Both models of a robot, random states and actions, and what MuJoCo makes of them."""
     source, count = SOURCES[request.param], 100 if request.param.startswith("random") else 1000
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "compiler attribute 'settotalmass' is deprecated")
@@ -33,24 +34,30 @@ def sample(request):
         is_text = isinstance(source, str)
         m = (mujoco.MjSpec.from_string(source) if is_text else mujoco.MjSpec.from_file(str(source))).compile()
     random = np.random.default_rng(0)
-    qpos, qvel = random.normal(size=(count, m.nq)), 3 * random.normal(size=(count, m.nv))
-    for start in m.jnt_qposadr[m.jnt_type == mujoco.mjtJoint.mjJNT_FREE]:
-        qpos[:, start + 3 : start + 7] /= np.linalg.norm(qpos[:, start + 3 : start + 7], axis=-1, keepdims=True)
-    return m, model, qpos, qvel, random.uniform(-1, 1, size=(count, m.nu))
+    q, qd = random.normal(size=(count, m.nq)), 3 * random.normal(size=(count, m.nv))
+    for link, start in zip(model.links, model.q_start, strict=True):
+        if link.joint.type is JointType.FREE:
+            q[:, start + 3 : start + 7] /= np.linalg.norm(q[:, start + 3 : start + 7], axis=-1, keepdims=True)
+    actions = random.uniform(-1, 1, size=(count, m.nu))
+    return m, model, q, qd, actions, reference(m, model, q, qd, actions)
 
 
-def reference(m, qpos, qvel, actions):
-    """What MuJoCo makes of states, field by field, (states, ...)."""
+def reference(m, model, q, qd, actions):
+    """What MuJoCo makes of states, field by field in our coordinates and velocities, (states, ...)."""
     d, made = mujoco.MjData(m), []
     low, high = m.actuator_ctrlrange.T
-    for d.qpos[:], d.qvel[:], action in zip(qpos, qvel, actions, strict=True):
+    for q_i, qd_i, action in zip(q, qd, actions, strict=True):
+        d.qpos[:], d.qvel[:], to_theirs, drift = mujoco_state(model, q_i, qd_i)
         d.ctrl[:] = low + (high - low) * (action + 1) / 2
         mujoco.mj_forward(m, d)
         mass_matrix, bias = np.zeros((m.nv, m.nv)), np.zeros(m.nv)
         mujoco.mj_fullM(m, d, mass_matrix)
         mujoco.mj_rne(m, d, 0, bias)
-        poses = {name: getattr(d, name).copy() for name in ("xpos", "xmat", "geom_xpos", "geom_xmat")}
-        made.append({"mass_matrix": mass_matrix, "bias": bias, "smooth": d.qfrc_smooth.copy(), **poses})
+        state = {name: getattr(d, name).copy() for name in ("qpos", "qvel", "xpos", "xmat", "geom_xpos", "geom_xmat")}
+        state["mass_matrix"] = to_theirs.T @ mass_matrix @ to_theirs
+        state["bias"] = to_theirs.T @ (bias + mass_matrix @ drift)
+        state["force"] = to_theirs.T @ (d.qfrc_smooth - mass_matrix @ drift)
+        made.append(state)
     return {name: np.stack([state[name] for state in made]) for name in made[0]}
 
 
@@ -67,25 +74,16 @@ def close(made, expected):
 
 
 def test_mass_matrix_bias_and_applied_forces_are_mujocos(sample):
-    m, model, qpos, qvel, actions = sample
-    expected = reference(m, qpos, qvel, actions)
-    q, qd = mjcf.from_mujoco(model, qpos, qvel)
-    # qvel = T qd, so that forces are multiplied by T^T, and qacc = T qdd + (dT/dt) qd.
-    T = np.stack([mjcf.to_mujoco(model, q, np.broadcast_to(e, qd.shape))[1] for e in np.eye(m.nv)], axis=-1)
-    T_dot_qd = np.zeros_like(qd)
-    for d in m.jnt_dofadr[m.jnt_type == mujoco.mjtJoint.mjJNT_FREE]:
-        T_dot_qd[:, d : d + 3] = np.cross(qd[:, d : d + 3], qvel[:, d : d + 3])
-    T_force = np.einsum("nij,nj->ni", expected["mass_matrix"], T_dot_qd)
+    _, model, q, qd, actions, expected = sample
     driven, free = trace(model, q, qd, actions), trace(model, q, qd, actions, passive=False)
-    assert close(driven.mass_matrix[:, 0], np.einsum("nji,njk,nkl->nil", T, expected["mass_matrix"], T))
-    assert close(-free.tau[:, 0], np.einsum("nji,nj->ni", T, expected["bias"] + T_force))
-    assert close(driven.tau[:, 0], np.einsum("nji,nj->ni", T, expected["smooth"] - T_force))
+    assert close(driven.mass_matrix[:, 0], expected["mass_matrix"])
+    assert close(-free.tau[:, 0], expected["bias"])
+    assert close(driven.tau[:, 0], expected["force"])
 
 
 def test_poses_of_links_and_shapes_are_mujocos(sample):
-    m, model, qpos, qvel, actions = sample
-    expected = reference(m, qpos, qvel, actions)
-    poses = trace(model, *mjcf.from_mujoco(model, qpos, qvel), actions).link_pose[:, 0].numpy()
+    m, model, q, qd, actions, expected = sample
+    poses = trace(model, q, qd, actions).link_pose[:, 0].numpy()
     bodies = [b for b in range(1, m.nbody) if m.body_weldid[b] == b]
     links = [i for i, link in enumerate(model.links) if "/" not in link.name]
     for b, i in zip(bodies, links, strict=True):
@@ -105,10 +103,13 @@ def test_poses_of_links_and_shapes_are_mujocos(sample):
 
 
 def test_states_go_to_mujoco_and_back(sample):
-    _, model, qpos, qvel, _ = sample
-    again = mjcf.to_mujoco(model, *mjcf.from_mujoco(model, qpos, qvel))
-    np.testing.assert_allclose(again[0], qpos, atol=1e-15)
-    np.testing.assert_allclose(again[1], qvel, atol=1e-13)
+    _, model, q, qd, _, expected = sample
+    qpos, qvel = mjcf.to_mujoco(model, q, qd)
+    np.testing.assert_allclose(qpos, expected["qpos"], atol=1e-15)
+    np.testing.assert_allclose(qvel, expected["qvel"], atol=1e-13)
+    again = mjcf.from_mujoco(model, qpos, qvel)
+    np.testing.assert_allclose(again[0], q, atol=1e-15)
+    np.testing.assert_allclose(again[1], qd, atol=1e-13)
 
 
 def test_velocity_of_a_free_body_moves_it_as_in_mujoco():
