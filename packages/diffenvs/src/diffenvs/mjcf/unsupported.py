@@ -111,7 +111,7 @@ def _parts(
             yield f"{label(m, kind, i)} with {' and '.join(found)}"
 
 
-def _found(m: mujoco.MjModel, index: int, fields: Mapping[str, tuple[str, Any]]) -> list[str]:
+def _found(m: mujoco.MjModel, index: int | slice, fields: Mapping[str, tuple[str, Any]]) -> list[str]:
     return [what for field, (what, none) in fields.items() if np.any(getattr(m, field)[index] != none)]
 
 
