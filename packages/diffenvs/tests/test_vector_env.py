@@ -43,7 +43,11 @@ def test_environment_is_made_again_from_its_spec_after_json(id):
 
 def test_metadata_and_spaces_describe_the_environment():
     env = make(dtype="float64", autoreset_mode="Disabled")
-    assert env.metadata == {"render_modes": ["rgb_array"], "render_fps": 60, "autoreset_mode": AutoresetMode.DISABLED}
+    assert env.metadata == {
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 60,
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
     assert DiffVectorEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert env.single_observation_space.dtype == np.float64
     assert env.action_space.shape == (3, 3)
@@ -71,7 +75,7 @@ def test_a_task_that_is_made_already_needs_no_registration():
         ({"device": "tpu"}, ValueError, "`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got 'tpu'"),
         ({"device": "meta"}, ValueError, "`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got 'meta'"),
         ({"device": "cuda:99"}, ValueError, "this machine has . usable CUDA devices"),
-        ({"render_mode": "ansi"}, ValueError, "`render_mode` must be None or one of 'rgb_array'. Got 'ansi'"),
+        ({"render_mode": "ansi"}, ValueError, "`render_mode` must be None or one of 'rgb_array', 'human'. Got 'ansi'"),
         ({"acton_cost": 1.0}, TypeError, "Hopper has no field 'acton_cost'. Its fields are action_cost"),
     ],
 )

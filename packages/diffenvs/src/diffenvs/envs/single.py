@@ -23,7 +23,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 60}  # noqa: RUF012
 
     def __init__(
         self,
@@ -102,7 +102,10 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return observations[0].cpu().numpy(), float(rewards), bool(terminated), False, {"non_finite": non_finite}
 
     def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride] - one mode, one type
-        """Draw the environment, (height, width, 3) uint8; None without a render mode. Errors are the vector's."""
+        """Draw the environment, (height, width, 3) uint8; None in the live view and without a render mode.
+
+        Errors are those of the vector environment.
+        """
         frames = self._envs.render()
         return None if frames is None else frames[0]
 

@@ -27,6 +27,7 @@ from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
 
 if TYPE_CHECKING:
+    from diffenvs.rendering.live import LiveView
     from diffenvs.rendering.view import TaskFrames, TaskReplay, TaskView
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
@@ -59,7 +60,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     num_threads
         Of the simulation on the CPU; None for PyTorch's number.
     render_mode
-        None, or "rgb_array" for frames from :meth:`render`.
+        None, "rgb_array" for frames from :meth:`render`, or "human" for a live view in the browser, whose address is
+        printed.
     width, height
         Of the frames [pixels].
     **task_fields
@@ -71,7 +73,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         If an argument is unknown or has a wrong value, or the device does not exist.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
         self._frame_size = check_count("height", height), check_count("width", width)
         self._frames: TaskFrames | None = None
+        self._live: LiveView | None = None
         self.model = self.task.model()
         self.dt = self.model.dt
         """Length of a control step [s]."""
@@ -252,6 +255,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         else:
             state, observation = dataclasses.replace(made.state, needs_reset=done), made.observation
         self._now, self._observation = state, observation
+        self._show()
         return observation.clone(), reward, terminated.clone(), truncated, info | {"non_finite": non_finite}
 
     def _restart(self, mask: Tensor, new: EnvState, observation: Tensor) -> tuple[EnvState, Tensor]:
@@ -339,7 +343,12 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """Make a state the current one; returns observations."""
         observation = self._open().observe(state)
         self._now, self._observation = state, observation
+        self._show()
         return observation.clone()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
 
     def _open(self) -> Dynamics:
         if self._dynamics is None:
@@ -360,7 +369,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         Returns
         -------
         tuple of numpy.ndarray or None
-            A frame an environment, (height, width, 3) uint8; None without a render mode.
+            A frame an environment, (height, width, 3) uint8; None in the live view, which each reset and step updates,
+            and without a render mode.
 
         Raises
         ------
@@ -372,6 +382,13 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         now = self._started()
         if self.render_mode is None:
             gymnasium.logger.warn("render does nothing without a render_mode, such as 'rgb_array'.")
+            return None
+        if self.render_mode == "human":
+            if self._live is None:
+                from diffenvs.rendering.live import LiveView
+
+                self._live = LiveView(self._view(), self.num_envs, self.dt)
+            self._live.show(now)
             return None
         if self._frames is None:
             from diffenvs.rendering.view import TaskFrames
@@ -413,9 +430,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator, the renderer and all tensors."""
-        if self._frames is not None:
-            self._frames.close()
-        self._frames = None
+        for view in (self._frames, self._live):
+            if view is not None:
+                view.close()
+        self._frames = self._live = None
         self._dynamics = None
         self._now = None
         self._observation = torch.empty(0)

@@ -46,6 +46,9 @@ class BrowserScene:
     ) -> None:
         self._scene = scene
         self._position = np.array([*position, 0.0])
+        self._root = server.scene.add_frame(f"/{name}", show_axes=False)
+        self.shift = np.zeros(3)
+        """From the pictures' world to where things are shown, (3,) [m]."""
         nodes = [f"{name}/link{i}" for i in range(scene.links)] + [f"{name}/ghost{i}" for i in scene.ghosts]
         self._nodes = [server.scene.add_frame(f"/{node}", show_axes=False) for node in nodes]
         for k, (i, shape, colour) in enumerate(scene.shapes):
@@ -56,11 +59,20 @@ class BrowserScene:
     def show(self, poses: np.ndarray, ghosts: np.ndarray) -> np.ndarray:
         """Put links (links, 7) and ghosts (ghosts, 7) where they are; returns where the ground's pattern is, (3,)."""
         upright = turned(np.concatenate([poses, ghosts]), self._scene.rotation)
-        anchor = self._position - self._scene.look_at(upright) * [1.0, 1.0, 0.0]
+        self.shift = self._position - self._scene.look_at(upright) * [1.0, 1.0, 0.0]
         for node, pose in zip(self._nodes, upright, strict=True):
-            node.position = pose[:3] + anchor
+            node.position = pose[:3] + self.shift
             node.wxyz = pose[[6, 3, 4, 5]]
-        return np.mod(anchor, 2.0 * CHECKER)
+        return np.mod(self.shift, 2.0 * CHECKER)
+
+    @property
+    def visible(self) -> bool:
+        """Whether it is shown."""
+        return self._root.visible
+
+    @visible.setter
+    def visible(self, value: bool) -> None:
+        self._root.visible = value
 
 
 def prepare(server: viser.ViserServer, scene: Scene, extent: float = 0.0) -> Any:
