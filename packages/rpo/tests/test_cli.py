@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from rpo import RPO, RPOConfig, plotting
+from rpo import RPO, RPOConfig, objectives, plotting
 from rpo.cli import COMMANDS, main
 from rpo.commands import train as train_command
 from rpo.commands.train import parse_env_args, parse_train
@@ -137,7 +138,7 @@ def test_mistakes_end_with_one_message(tmp_path, args, message):
 
 
 def test_unknown_environment_needs_a_number_of_environments(tmp_path):
-    with pytest.raises(SystemExit, match="--num-envs must be given for lq/LinearQuadratic-v0"):
+    with pytest.raises(SystemExit, match="num_envs must be given for lq/LinearQuadratic-v0"):
         main(["train", "--env", "lq/LinearQuadratic-v0", "--runs", str(tmp_path)])
     with pytest.raises(SystemExit, match="No environment 'a/B-v0': there is no package 'a'"):
         main(["train", "--env", "a/B-v0", "--runs", str(tmp_path)])
@@ -196,6 +197,15 @@ def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path
     assert run.evaluation.exists()
     assert run.learning_curve.exists()
     assert rows_of(run) == before
+
+
+def test_training_whose_steps_are_all_lost_leaves_a_checkpoint_and_names_the_term(tmp_path, monkeypatch):
+    monkeypatch.setattr(objectives, "value_loss", lambda values, targets: (values * torch.nan).sum())
+    with pytest.raises(SystemExit, match=r"critic .* value_loss, .* its state is in .*steps_000000000160.zip"):
+        train(tmp_path, "--steps", "1600")
+    (path,) = tmp_path.glob("lq/LinearQuadratic-v0/rpo/*")
+    assert [row["train/skipped_critic_steps"] for row in rows_of(RunFolder(path))] == ["4.0"] * 10
+    assert RPO.load(path / "checkpoints" / "steps_000000000160.zip").num_timesteps == 160
 
 
 def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rpo import PRESETS, RPOConfig
+from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,50 @@ def test_defaults_are_the_papers():
     assert config.max_grad_norm == 0.5
 
 
-def test_presets_are_tables_5_and_6_of_the_paper():
-    rows = {task: (p.num_envs, p.entropy_coef, p.kl_coef, p.clip_low, p.clip_high) for task, p in PRESETS.items()}
-    assert rows["diffenvs/Hopper-v0"] == (1024, 0.2, 0.4, 0.8, 1.0)
-    assert rows["diffenvs/Ant-v0"] == (128, 0.5, 0.5, 0.8, 1.0)
+def test_paper_s_preset_is_tables_5_and_6_of_the_paper():
+    rows = {
+        task: (p.num_envs, p.entropy_coef, p.kl_coef, p.clip_low, p.clip_high)
+        for task, p in PRESETS["paper"].tasks.items()
+    }
+    assert rows == {
+        "diffenvs/Hopper-v0": (1024, 0.2, 0.4, 0.8, 1.0),
+        "diffenvs/Ant-v0": (128, 0.5, 0.5, 0.8, 1.0),
+        "diffenvs/Humanoid-v0": (64, 0.5, 0.5, 0.8, 1.0),
+        "diffenvs/Anymal-v0": (128, 0.25, 0.2, 0.8, 1.0),
+        "diffenvs/HandReorient-v0": (64, 0.001, 0.003, 0.8, 1.0),
+    }
+
+
+def test_defaults_of_sapo_and_shac_are_those_they_are_compared_with():
+    for config in (SAPOConfig(), SHACConfig()):
+        assert (config.learning_rate, config.critic_learning_rate, config.learning_rate_end) == (2e-3, 5e-4, 1e-5)
+        assert (config.learning_rate_decay, config.critic_epochs, config.critic_minibatches) == ("linear", 16, 4)
+        assert (config.betas, config.max_grad_norm, config.hidden_sizes) == ((0.7, 0.95), 0.5, (400, 200, 100))
+    assert (SHACConfig().target_reduce, SAPOConfig().target_reduce) == ("mean", "min")
+    assert (SAPOConfig().initial_temperature, SAPOConfig().temperature_learning_rate) == (1.0, 5e-3)
 
 
 def test_config_of_a_task_is_its_preset_and_of_any_other_the_default():
     assert RPOConfig.for_env("diffenvs/Hopper-v0").kl_coef == 0.4
     assert RPOConfig.for_env("diffenvs/Hopper-v0").decay_timesteps == 16_400_000
     assert RPOConfig.for_env("other") == RPOConfig.for_env(None) == RPOConfig()
+    assert SAPOConfig.for_env("diffenvs/HandReorient-v0").initial_temperature == 0.005
+    assert SAPOConfig.for_env("diffenvs/Humanoid-v0").initial_temperature == 1.0
+    assert SHACConfig.for_env("diffenvs/Ant-v0") == SHACConfig(decay_timesteps=8_200_000)
+
+
+def test_small_preset_keeps_the_task_s_settings_and_shrinks_the_rest():
+    paper, small = (RPOConfig.for_env("diffenvs/Anymal-v0", preset) for preset in ("paper", "small"))
+    assert (small.kl_coef, small.entropy_coef, small.decay_timesteps) == (0.2, 0.25, 12_300_000)
+    assert dataclasses.replace(small, hidden_sizes=paper.hidden_sizes, critic_epochs=paper.critic_epochs) == paper
+    assert sum(small.hidden_sizes) < sum(paper.hidden_sizes)
+    assert RPOConfig.for_env("other", "small").hidden_sizes == small.hidden_sizes
+    assert all(PRESETS["small"].num_envs(task) < PRESETS["paper"].num_envs(task) for task in PRESETS["paper"].tasks)
+
+
+def test_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match=r"`preset` must be one of paper, small. Got 'large'"):
+        RPOConfig.for_env("diffenvs/Ant-v0", "large")
 
 
 def test_config_survives_json():

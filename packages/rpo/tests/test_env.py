@@ -63,7 +63,7 @@ def test_environment_may_lack_a_time_limit(lq):
 
 def test_known_task_gets_its_preset(monkeypatch):
     preset = TaskPreset(num_envs=5, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7, clip_low=0.1, clip_high=0.2)
-    monkeypatch.setitem(PRESETS, ID, preset)
+    monkeypatch.setitem(PRESETS["paper"].tasks, ID, preset)
     model = RPO(ID)
     assert model.n_envs == 5
     config = model.config

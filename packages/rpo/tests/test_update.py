@@ -1,4 +1,4 @@
-"""What one update of RPO hands to its optimisers, against the paper's algorithm written out plainly."""
+"""What one update hands to its optimisers, against the papers' algorithms written out plainly."""
 
 import copy
 import dataclasses
@@ -6,34 +6,39 @@ import dataclasses
 import pytest
 import torch
 
-from rpo import RPO, RPOConfig, objectives, returns
+from rpo import RPO, SAPO, SHAC, RPOConfig, SAPOConfig, SHACConfig, objectives, returns
 from rpo.rollout import collect
 
-PLAIN = RPOConfig(
-    hidden_sizes=(16, 16),
-    horizon=6,
-    policy_epochs=1,
-    critic_epochs=1,
-    critic_minibatches=2,
-    kl_coef=0.0,
-    entropy_coef=0.0,
-    max_grad_norm=1e9,
-)
+SHARED = {"hidden_sizes": (16, 16), "horizon": 6, "critic_epochs": 1, "critic_minibatches": 2, "max_grad_norm": 1e9}
+PLAIN = RPOConfig(**SHARED, policy_epochs=1, kl_coef=0.0, entropy_coef=0.0)
+SINGLE_STEP = [(SHAC, SHACConfig(**SHARED)), (SAPO, SAPOConfig(**SHARED, initial_temperature=0.7))]
 
 
-def make(lq, **changes):
-    """Return RPO in float64 and a window of four systems: one is truncated inside it, and one terminates."""
-    model = RPO(lq(4, max_episode_steps=20), dataclasses.replace(PLAIN, **changes), seed=0)
+def window_of(algorithm, config, lq):
+    """Return a model in float64 and a window of four systems: one is truncated inside it, and one terminates."""
+    model = algorithm(lq(4, max_episode_steps=20), config, seed=0)
     model.policy.double()
     model._seconds = {}
     env = model.env.env
     env.reset(seed=3)
     env.elapsed[0] = 17
     env.x[1] = torch.tensor([9.7, 1.5])
-    rollout = collect(env, model.policy, PLAIN.horizon, model._generator)
+    rollout = collect(env, model.policy, config.horizon, model._generator)
     assert rollout.truncated[2, 0]
     assert rollout.terminated[:-1, 1].any()
     return model, rollout
+
+
+def make(lq, **changes):
+    """Return RPO and a window."""
+    return window_of(RPO, dataclasses.replace(PLAIN, **changes), lq)
+
+
+def entropy_coef_of(model):
+    """Return the weight of the entropy in the window's objective."""
+    if isinstance(model, SAPO):
+        return model.temperature().item()
+    return model.config.entropy_coef if isinstance(model, RPO) else 0.0
 
 
 def objective_of(rollout, entropy_coef):
@@ -46,13 +51,13 @@ def objective_of(rollout, entropy_coef):
 def gradients_reaching_the_actor(model, rollout, monkeypatch):
     """Run the update and return, per policy epoch, the gradients that the optimiser steps on."""
     seen = []
-    step = model.actor_optimizer.step
+    step = model.actor_optimizer.step_if_finite
 
-    def spy(*args, **kwargs):
+    def spy(**terms):
         seen.append([parameter.grad.clone() for parameter in model.policy.actor.parameters()])
-        return step(*args, **kwargs)
+        return step(**terms)
 
-    monkeypatch.setattr(model.actor_optimizer, "step", spy)
+    monkeypatch.setattr(model.actor_optimizer, "step_if_finite", spy)
     model.update(rollout)
     return seen
 
@@ -113,10 +118,38 @@ def test_later_epochs_step_on_the_clipped_and_penalised_objective(lq, monkeypatc
         optimizer.step()
 
 
-@pytest.mark.parametrize("entropy_coef", [0.0, 0.5])
-def test_critics_are_fitted_to_the_td_lambda_targets_of_a_plain_loop(lq, monkeypatch, entropy_coef):
-    model, rollout = make(lq, entropy_coef=entropy_coef)
-    rewards, values = (x.tolist() for x in (rollout.rewards, rollout.next_values.mean(0)))
+@pytest.mark.parametrize(("algorithm", "config"), SINGLE_STEP)
+def test_shac_and_sapo_take_one_step_on_the_whole_gradient_of_the_windows_objective(lq, monkeypatch, algorithm, config):
+    model, rollout = window_of(algorithm, config, lq)
+    parameters = list(model.policy.actor.parameters())
+    expected = torch.autograd.grad(objective_of(rollout, entropy_coef_of(model)), parameters, retain_graph=True)
+    (actual,) = gradients_reaching_the_actor(model, rollout, monkeypatch)
+    assert_all_close(actual, [-gradient for gradient in expected])
+
+
+def test_sapo_s_temperature_steps_on_the_distance_of_the_entropy_from_its_target(lq, monkeypatch):
+    model, rollout = window_of(SAPO, SINGLE_STEP[1][1], lq)
+    entropy = (2 * rollout.entropies - 1).mean() / 2  # of an action of one dimension, whose target is -1/2
+    step, seen = model.temperature_optimizer.step_if_finite, []
+    monkeypatch.setattr(
+        model.temperature_optimizer,
+        "step_if_finite",
+        lambda **terms: (seen.append(model.temperature.log_value.grad.clone()), step(**terms)),
+    )
+    model.update(rollout)
+    assert seen[0].item() == pytest.approx(0.7 * (entropy.item() + 0.5))
+    assert model.temperature().item() < 0.7  # a new policy's entropy is above the target
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "config"),
+    [(RPO, PLAIN), (RPO, dataclasses.replace(PLAIN, entropy_coef=0.5)), *SINGLE_STEP],
+)
+def test_critics_are_fitted_to_the_td_lambda_targets_of_a_plain_loop(lq, monkeypatch, algorithm, config):
+    model, rollout = window_of(algorithm, config, lq)
+    entropy_coef = entropy_coef_of(model)
+    reduced = rollout.next_values.amin(0) if algorithm is SAPO else rollout.next_values.mean(0)
+    rewards, values = rollout.rewards.tolist(), reduced.tolist()
     entropies, terminated, truncated = (x.tolist() for x in (rollout.entropies, rollout.terminated, rollout.truncated))
     expected = {}  # observation to target
     for n in range(4):

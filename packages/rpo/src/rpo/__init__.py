@@ -6,17 +6,26 @@ Not CleanRL's Robust Policy Optimization, which has the same abbreviation.
 from rpo.checkpoint import CheckpointError
 from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import Evaluation, evaluate
-from rpo.presets import PRESETS, TaskPreset
+from rpo.optimizers import NonFiniteError
+from rpo.presets import PRESETS, Preset, TaskPreset
 from rpo.rpo import RPO, RPOConfig
+from rpo.sapo import SAPO, SAPOConfig
+from rpo.shac import SHAC, SHACConfig
 from rpo.vec_env import TorchVecEnv
 
 __all__ = [
     "PRESETS",
     "RPO",
+    "SAPO",
+    "SHAC",
     "CheckpointError",
     "DifferentiableVectorEnv",
     "Evaluation",
+    "NonFiniteError",
+    "Preset",
     "RPOConfig",
+    "SAPOConfig",
+    "SHACConfig",
     "TaskPreset",
     "TorchVecEnv",
     "evaluate",

@@ -16,14 +16,14 @@ from torch.nn.utils import clip_grad_norm_
 
 from rpo import objectives, returns, schedules
 from rpo.env import DifferentiableVectorEnv
-from rpo.model import FirstOrderModel
-from rpo.persistence import ConfigT
+from rpo.model import FirstOrderConfigT, FirstOrderModel
+from rpo.optimizers import FiniteAdamW
 from rpo.rollout import Rollout, collect
 
 SCHEDULES = {"exponential": schedules.exponential, "linear": schedules.linear}
 
 
-class AbstractAlgorithm(FirstOrderModel[ConfigT]):
+class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
     """Base of the algorithms that learn from the gradients of a differentiable environment; see `FirstOrderModel`.
 
     A concrete algorithm says in `update` what it does with a window, and nothing else.
@@ -56,6 +56,14 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         Callbacks are called once per control step (of all environments), inside the open graph: they must not step the
         training environment. Their `locals` have the arrays `rewards` and `dones`, (N,), and no `infos`. A window that
         a callback gives up is not learned from, and the next `learn` resets the environment.
+
+        Raises
+        ------
+        ValueError
+            If there is no environment.
+        NonFiniteError
+            If a loss or a gradient was not finite in `optimizers.LIMIT` windows in a row. Steps along such a gradient
+            are left out and counted (`train/skipped_<whose>_steps`).
         """
         env = self.adapter.env
         total_timesteps, callback = self._setup_learn(
@@ -81,6 +89,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
             windows = (self.num_timesteps - self._num_timesteps_at_start) // (self.config.horizon * self.n_envs)
             if log_interval is not None and windows % log_interval == 0:
                 self.dump_logs(windows)
+            self.guard.end_window(self.optimizers())
         callback.on_training_end()
         return self
 
@@ -114,13 +123,35 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         """Return fresh standard normal noise of a tensor's shape, from this model's generator."""
         return torch.randn(like.shape, generator=self._generator, device=like.device, dtype=like.dtype)
 
-    def minimise(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """Take one optimiser step on a loss and return the gradient's norm before clipping."""
+    def minimise(self, optimizer: FiniteAdamW, loss: Tensor, **terms: Tensor) -> Tensor:
+        """Take one optimiser step on a loss, unless it is not finite, and return the gradient's norm before clipping.
+
+        Parameters
+        ----------
+        optimizer
+            Optimiser of the parameters that get a gradient; no others do.
+        loss
+            What to minimise.
+        terms
+            Parts of the loss, scalars, that a message may name if they are not finite.
+        """
+        parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad()
-        loss.backward()
-        norm = clip_grad_norm_(optimizer.param_groups[0]["params"], self.config.max_grad_norm)
-        optimizer.step()
+        loss.backward(inputs=parameters)
+        norm = clip_grad_norm_(parameters, self.config.max_grad_norm)
+        optimizer.step_if_finite(**terms)
         return norm
+
+    def window_objective(self, rollout: Rollout, rewards: Tensor) -> Tensor:
+        """Return the actor's objective of a window with these rewards, entropy bonus included, (horizon, world)."""
+        ends = rollout.terminated, rollout.truncated
+        return returns.window_objective(rewards, rollout.next_values.mean(0), *ends, self.config.gamma)
+
+    def ascend(self, rollout: Rollout, rewards: Tensor) -> dict[str, Tensor]:
+        """Take one step of the actor along the gradient of the window's objective, and return statistics of it."""
+        objective = self.window_objective(rollout, rewards)
+        norm = self.minimise(self.actor_optimizer, -objective, objective=objective)
+        return {"objective": objective, "actor_grad_norm": norm}
 
     def train_critics(self, rollout: Rollout, rewards: Tensor) -> dict[str, Tensor]:
         """Fit the critics to the TD(lambda) targets of a window, in shuffled minibatches.
@@ -155,7 +186,7 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
         losses, norms = [], []
         for batch in batches:
             loss = objectives.value_loss(critics(observations[batch]), targets[batch])
-            norms.append(self.minimise(self.critic_optimizer, loss))
+            norms.append(self.minimise(self.critic_optimizer, loss, value_loss=loss))
             losses.append(loss.detach())
         per_epoch = len(batches) // cfg.critic_epochs
         return {
@@ -180,10 +211,17 @@ class AbstractAlgorithm(FirstOrderModel[ConfigT]):
     @torch.no_grad()
     def _rollout_metrics(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return the statistics of a window that all algorithms share, after its update."""
-        return {
+        action_grad_norm = rollout.action_gradients.values.norm(dim=-1)
+        skipped = {f"skipped_{optimizer.name}_steps": optimizer.skipped for optimizer in self.optimizers()}
+        return skipped | {
             "kl": objectives.kl_penalty(rollout.behaviour, self.policy.actor(rollout.observations)),
             "entropy": rollout.entropies.mean(),
             "non_finite_states": rollout.non_finite.sum(),
+            "lost_gradients": rollout.action_gradients.lost.any(0).sum(),
+            "action_grad_mean": action_grad_norm.mean(),
+            "action_grad_max": action_grad_norm.max(),
+            "action_grad_mean_by_step": action_grad_norm.mean(1),
+            "action_grad_max_by_step": action_grad_norm.amax(1),
         }
 
     def _record(self, rollout: Rollout, metrics: Mapping[str, Tensor]) -> None:

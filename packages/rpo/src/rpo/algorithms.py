@@ -4,8 +4,10 @@ from typing import Any
 
 from rpo.model import FirstOrderModel
 from rpo.rpo import RPO
+from rpo.sapo import SAPO
+from rpo.shac import SHAC
 
-ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO}
+ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO, "sapo": SAPO, "shac": SHAC}
 
 
 def algorithm_of(name: str) -> type[FirstOrderModel[Any]]:

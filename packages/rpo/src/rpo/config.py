@@ -1,10 +1,10 @@
-"""Settings that every first-order algorithm of this package shares, and the checks of their values."""
+"""Settings that algorithms share, and the checks of their values."""
 
 import dataclasses
 import math
 from typing import Any, Literal, Self
 
-from rpo.presets import PRESETS
+from rpo.presets import preset_named
 
 
 def require(config: object, name: str, expectation: str, valid: bool) -> None:
@@ -32,52 +32,29 @@ def require_number(config: object, name: str, low: float, high: float = math.inf
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlgorithmConfig:
-    """Settings of the window, the networks, the optimisers and the critics."""
+    """Settings that all algorithms have: the window, the networks and the actor's optimiser."""
 
     horizon: int = 32
-    """Control steps in a window, H."""
+    """Control steps in a window, H (table 4)."""
     gamma: float = 0.99
-    """Discount per control step."""
-    td_lambda: float = 0.95
-    """Mixing factor of the critics' TD(lambda) targets."""
-    target_reduce: Literal["mean", "min"] = "mean"
-    """Which value of the ensemble the critics' targets bootstrap with (mean: RPO, appendix C.2)."""
+    """Discount per control step (table 4)."""
     hidden_sizes: tuple[int, ...] = (400, 200, 100)
-    """Widths of the hidden layers of the actor and of each critic."""
-    critic_count: int = 2
-    """Critics in the ensemble, C."""
-    critic_epochs: int = 32
-    """Passes of the critics over a window, L (SAPO's code; the paper of RPO gives no number)."""
-    critic_minibatches: int = 4
-    """Minibatches of one critic epoch."""
+    """Widths of the hidden layers of each network (table 4)."""
     learning_rate: float = 5e-4
-    """Learning rate of the actor at the first window."""
-    critic_learning_rate: float = 5e-4
-    """Learning rate of the critics at the first window."""
-    learning_rate_decay: Literal["exponential", "linear"] = "exponential"
-    """Shape of the decay of both learning rates."""
-    learning_rate_end: float = 1e-5
-    """Learning rate of both once `decay_timesteps` are over (the paper gives no value)."""
-    decay_timesteps: int = 10_000_000
-    """Environment steps over which the learning rates decay: the task's budget, whatever one `learn` runs."""
+    """Learning rate of the actor at the first window (table 4)."""
     betas: tuple[float, float] = (0.7, 0.95)
-    """Decay rates of AdamW's moments."""
+    """Decay rates of AdamW's moments (table 4)."""
     weight_decay: float = 0.01
     """AdamW's weight decay (torch's default, which SAPO's code leaves as it is)."""
     max_grad_norm: float = 0.5
-    """Norm to which the gradients of the actor, and of the critics, are clipped."""
+    """Norm to which the gradient of each optimiser is clipped (table 4)."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "critic_count", "critic_epochs", "critic_minibatches", "decay_timesteps"):
-            require_integer(self, name, minimum=1)
-        for name in ("gamma", "td_lambda"):
-            require_number(self, name, 0, 1)
-        for name in ("learning_rate", "critic_learning_rate", "learning_rate_end", "max_grad_norm"):
+        require_integer(self, "horizon", minimum=1)
+        require_number(self, "gamma", 0, 1)
+        for name in ("learning_rate", "max_grad_norm"):
             require_number(self, name, 0, above=True)
         require_number(self, "weight_decay", 0)
-        require(self, "target_reduce", "'mean' or 'min'", self.target_reduce in ("mean", "min"))
-        shapes = ("exponential", "linear")
-        require(self, "learning_rate_decay", "'exponential' or 'linear'", self.learning_rate_decay in shapes)
         sizes = self.hidden_sizes
         valid_sizes = isinstance(sizes, tuple) and all(type(size) is int and size >= 1 for size in sizes)
         require(self, "hidden_sizes", "a tuple of integers >= 1", valid_sizes and bool(sizes))
@@ -87,13 +64,16 @@ class AlgorithmConfig:
         require(self, "betas", "two numbers in [0, 1)", valid_betas)
 
     @classmethod
-    def for_env(cls, env_id: str | None) -> Self:
-        """Return the paper's settings of a task it has, or the defaults for any other environment."""
-        preset = PRESETS.get(env_id or "")
-        if preset is None:
-            return cls()
+    def for_env(cls, env_id: str | None, preset: str = "paper") -> Self:
+        """Return a preset's settings of a task it has, or its defaults for any other environment.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset.
+        """
         own = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in dataclasses.asdict(preset).items() if name in own})
+        return cls(**{name: value for name, value in preset_named(preset).values(env_id).items() if name in own})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values that JSON can hold."""
@@ -114,3 +94,50 @@ class AlgorithmConfig:
         # JSON has lists only; the dataclasses hold tuples.
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FirstOrderConfig(AlgorithmConfig):
+    """Settings of the algorithms that learn from the gradients of the simulation; the defaults are those of RPO."""
+
+    td_lambda: float = 0.95
+    """Mixing factor of the critics' TD(lambda) targets (table 4)."""
+    target_reduce: Literal["mean", "min"] = "mean"
+    """Which value of the ensemble the critics' targets bootstrap with (mean: RPO, appendix C.2)."""
+    critic_count: int = 2
+    """Critics in the ensemble, C (table 4)."""
+    critic_epochs: int = 32
+    """Passes of the critics over a window, L (table 4)."""
+    critic_minibatches: int = 4
+    """Minibatches of one critic epoch (SAPO's code; the paper gives no number)."""
+    critic_learning_rate: float = 5e-4
+    """Learning rate of the critics at the first window (table 4)."""
+    learning_rate_decay: Literal["exponential", "linear"] = "exponential"
+    """Shape of the decay of the learning rates of actor and critics (table 4)."""
+    learning_rate_end: float = 1e-5
+    """Learning rate of both once `decay_timesteps` are over (SAPO's code; the paper gives no value)."""
+    decay_timesteps: int = 10_000_000
+    """Environment steps over which the learning rates decay: the task's budget, whatever one `learn` runs."""
+
+    def __post_init__(self) -> None:
+        AlgorithmConfig.__post_init__(self)
+        for name in ("critic_count", "critic_epochs", "critic_minibatches", "decay_timesteps"):
+            require_integer(self, name, minimum=1)
+        require_number(self, "td_lambda", 0, 1)
+        for name in ("critic_learning_rate", "learning_rate_end"):
+            require_number(self, name, 0, above=True)
+        require(self, "target_reduce", "'mean' or 'min'", self.target_reduce in ("mean", "min"))
+        shapes = ("exponential", "linear")
+        require(self, "learning_rate_decay", "'exponential' or 'linear'", self.learning_rate_decay in shapes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SingleStepConfig(FirstOrderConfig):
+    """Settings of the algorithms that take one step a window along the plain gradient of its objective."""
+
+    critic_epochs: int = 16
+    """Passes of the critics over a window, L (table 4; 32 in the ablation of figure 6)."""
+    learning_rate: float = 2e-3
+    """Learning rate of the actor at the first window (table 4)."""
+    learning_rate_decay: Literal["exponential", "linear"] = "linear"
+    """Shape of the decay of the learning rates of actor and critics (table 4; exponential in that of figure 6)."""

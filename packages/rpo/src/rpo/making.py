@@ -7,7 +7,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from rpo.env import DifferentiableVectorEnv, check_env
-from rpo.presets import PRESETS
+from rpo.presets import preset_named
 from rpo.vec_env import TorchVecEnv
 
 AnyEnv = DifferentiableVectorEnv | TorchVecEnv | gymnasium.Env | str
@@ -84,7 +84,7 @@ def vector_env_of(env: gymnasium.Env, num_envs: int) -> DifferentiableVectorEnv:
     return make_vector_env(spec.id, num_envs, **kwargs)
 
 
-def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
+def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper") -> TorchVecEnv:
     """Return the adapter around what a user passes as environment.
 
     Parameters
@@ -92,7 +92,9 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
     env
         A differentiable vector environment, its adapter, an id, or what `gymnasium.make` returned.
     num_envs
-        Environments to make from an id or a single environment; by default the paper's number for the task.
+        Environments to make from an id or a single environment; by default the preset's number for the task.
+    preset
+        Name of the preset.
 
     Raises
     ------
@@ -115,8 +117,5 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None) -> TorchVecEnv:
         raise TypeError(f"env must be a differentiable VectorEnv, an id or an Env. Got {type(env).__name__}.")
     env_id = env.partition(":")[2] or env if isinstance(env, str) else env_id_of(env)
     if num_envs is None:
-        if env_id not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise ValueError(f"num_envs must be given for {env_id}: there are presets for {known} only.")
-        num_envs = PRESETS[env_id].num_envs
+        num_envs = preset_named(preset).num_envs(env_id)
     return TorchVecEnv(make_vector_env(env, num_envs) if isinstance(env, str) else vector_env_of(env, num_envs))

@@ -1,19 +1,23 @@
 """What a first-order algorithm consists of between two updates."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from rpo.config import FirstOrderConfig
 from rpo.making import AnyEnv
-from rpo.persistence import ConfigT, PersistentModel
+from rpo.optimizers import FiniteAdamW, StepGuard
+from rpo.persistence import PersistentModel
 from rpo.policy import FirstOrderPolicy, make_generator
 from rpo.vec_env import TorchVecEnv
 
+FirstOrderConfigT = TypeVar("FirstOrderConfigT", bound=FirstOrderConfig)
 
-class FirstOrderModel(PersistentModel[ConfigT]):
+
+class FirstOrderModel(PersistentModel[FirstOrderConfigT]):
     """Networks, optimisers and random streams of an algorithm, its environment, and its files.
 
     Parameters
@@ -21,11 +25,13 @@ class FirstOrderModel(PersistentModel[ConfigT]):
     env
         A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
     config
-        Settings; by default the paper's for a task it has, else the defaults of the configuration class.
+        Settings; by default the preset's for a task it has, else the defaults of the configuration class.
     policy
         "MlpPolicy" or a subclass of `FirstOrderPolicy`.
     num_envs
-        Parallel environments, where env is not a vector environment; by default the paper's number.
+        Parallel environments, where env is not a vector environment; by default the preset's number.
+    preset
+        "paper", or "small" for a look on a laptop: where the settings that are not given come from.
     seed
         Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
     device
@@ -43,10 +49,11 @@ class FirstOrderModel(PersistentModel[ConfigT]):
     def __init__(
         self,
         env: AnyEnv | None,
-        config: ConfigT | None = None,
+        config: FirstOrderConfigT | None = None,
         *,
         policy: str | type[FirstOrderPolicy] = "MlpPolicy",
         num_envs: int | None = None,
+        preset: str = "paper",
         seed: int | None = None,
         device: torch.device | str = "auto",
         stats_window_size: int = 100,
@@ -54,7 +61,9 @@ class FirstOrderModel(PersistentModel[ConfigT]):
         verbose: int = 0,
         _init_setup_model: bool = True,
     ) -> None:
-        adapter, device = self._resolve_arguments(env, config, num_envs, device, needed=_init_setup_model)
+        adapter, device = self._resolve_arguments(
+            env, config, num_envs=num_envs, preset=preset, device=device, needed=_init_setup_model
+        )
         super().__init__(
             policy,
             adapter,
@@ -75,14 +84,20 @@ class FirstOrderModel(PersistentModel[ConfigT]):
         self.policy = self.policy_class(self.observation_space, self.action_space, self.config, self.seed)  # type: ignore[arg-type]
         self.policy.to(self.device)
         self.set_random_seed(self.seed)
-        self.actor_optimizer = self._make_optimizer(self.policy.actor, self.config.learning_rate)
-        self.critic_optimizer = self._make_optimizer(self.policy.critics, self.config.critic_learning_rate)
+        self.actor_optimizer = self._make_optimizer("actor", self.policy.actor, self.config.learning_rate)
+        self.critic_optimizer = self._make_optimizer("critic", self.policy.critics, self.config.critic_learning_rate)
+        self.guard = StepGuard()
 
-    def _make_optimizer(self, module: torch.nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    def _make_optimizer(self, name: str, module: torch.nn.Module, learning_rate: float) -> FiniteAdamW:
         cfg = self.config
-        return torch.optim.AdamW(
-            module.parameters(), lr=learning_rate, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=True
+        return FiniteAdamW(
+            module.parameters(), learning_rate, name=name, betas=cfg.betas, weight_decay=cfg.weight_decay
         )
+
+    def optimizers(self) -> list[FiniteAdamW]:
+        """Return all optimisers."""
+        parts = (getattr(self, name) for name in self._get_torch_save_params()[0])
+        return [part for part in parts if isinstance(part, FiniteAdamW)]
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the generators of learning and of `predict`, and the environment at its next reset; no global one."""
@@ -101,9 +116,12 @@ class FirstOrderModel(PersistentModel[ConfigT]):
         return {
             "generator/learn": self._generator.get_state(),
             "generator/predict": self.policy.generator.get_state(),
+            "guard/in_a_row": torch.tensor([self.guard.in_a_row.get(part.name, 0) for part in self.optimizers()]),
         }
 
     def _restore_training(self, tensors: dict[str, Tensor]) -> None:
         assert self.policy.generator is not None
         self._generator.set_state(tensors["generator/learn"])
         self.policy.generator.set_state(tensors["generator/predict"])
+        in_a_row = tensors["guard/in_a_row"].tolist()
+        self.guard.in_a_row = {part.name: windows for part, windows in zip(self.optimizers(), in_a_row, strict=True)}

@@ -4,6 +4,7 @@ Source: "Reparameterization Proximal Policy Optimization" (arXiv 2508.06214), Ta
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -82,3 +83,15 @@ class CriticEnsemble(nn.Module):
                 ]
             )
         return torch.baddbmm(self.biases[-1], x, self.weights[-1]).squeeze(-1)
+
+
+class Temperature(nn.Module):
+    """Weight of the entropy, positive because its logarithm is the parameter."""
+
+    def __init__(self, initial: float) -> None:
+        super().__init__()
+        self.log_value = nn.Parameter(torch.tensor(math.log(initial)))
+
+    def forward(self) -> Float[Tensor, ""]:
+        """Return the temperature."""
+        return self.log_value.exp()

@@ -131,6 +131,31 @@ def policy_objective(
     return surrogate - kl_coef * kl + entropy_coef * entropy
 
 
+def temperature_loss(
+    temperature: Float[Tensor, ""], scaled_entropies: Float[Tensor, "*batch"], act_dim: int
+) -> Float[Tensor, ""]:
+    """Return the loss whose gradient lowers the temperature while the policy's entropy is above the target.
+
+    Parameters
+    ----------
+    temperature
+        Weight of the entropy in the objective.
+    scaled_entropies
+        Constant entropies from `scaled_entropy`, (...).
+    act_dim
+        Dimensions of the action.
+
+    Notes
+    -----
+    The mean of temperature * (entropy - target), where entropy - target is act_dim times the scaled entropy.
+
+    References
+    ----------
+    Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications", their equation 18.
+    """
+    return temperature * act_dim * scaled_entropies.mean()
+
+
 def value_loss(values: Float[Tensor, "critic batch"], targets: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
     """Return the critics' squared error, averaged over samples and critics: Eq. (14) of [RPO]."""
     return (values - targets).square().mean()

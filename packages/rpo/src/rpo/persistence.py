@@ -77,16 +77,23 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     """What a loaded training continues, until `learn` is called."""
 
     def _resolve_arguments(
-        self, env: AnyEnv | None, config: ConfigT | None, num_envs: int | None, device: torch.device | str, needed: bool
+        self,
+        env: AnyEnv | None,
+        config: ConfigT | None,
+        *,
+        num_envs: int | None,
+        preset: str,
+        device: torch.device | str,
+        needed: bool,
     ) -> tuple[TorchVecEnv | None, torch.device]:
         """Set the configuration and the environment's id; return the adapter and the device of the networks."""
         if env is None and needed:
             raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
-        adapter = None if env is None else resolve_env(env, num_envs)
+        adapter = None if env is None else resolve_env(env, num_envs, preset)
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
         self.env_id = None if adapter is None else env_id_of(adapter.env)
-        self.config = config or self.config_class.for_env(self.env_id)  # type: ignore[assignment]
+        self.config = config or self.config_class.for_env(self.env_id, preset)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
             device = adapter.env.device
         return adapter, resolve_device(device)

@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from rpo import export
-from rpo.config import AlgorithmConfig
+from rpo.config import FirstOrderConfig
 from rpo.networks import Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
 
@@ -78,7 +78,7 @@ class FirstOrderPolicy(BasePolicy):
     """
 
     def __init__(
-        self, observation_space: Box, action_space: Box, config: AlgorithmConfig, seed: int | None = None
+        self, observation_space: Box, action_space: Box, config: FirstOrderConfig, seed: int | None = None
     ) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
         obs_dim, self.act_dim = observation_space.shape[0], action_space.shape[0]

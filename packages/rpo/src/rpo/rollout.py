@@ -17,6 +17,30 @@ EXPLODED = 1e6
 """Observations beyond this magnitude count as a termination without value; the environment must end the episode."""
 
 
+class ActionGradients:
+    """Derivatives of the window's objective to its actions, noted as the backward pass comes by.
+
+    Where the derivative of an environment is not finite it is cut out: 0 goes on to the policy. What is cut out of a
+    step is lost for the steps before it in that environment too, and for no other environment.
+    """
+
+    def __init__(self, horizon: int, num_envs: int, act_dim: int, like: Tensor) -> None:
+        self.values = like.new_zeros(horizon, num_envs, act_dim)
+        """Derivatives after cutting, (horizon, world, act); zero before the backward pass."""
+        self.lost = torch.zeros(horizon, num_envs, dtype=torch.bool, device=like.device)
+        """Which ones were cut out, (horizon, world)."""
+
+    def watch(self, action: Float[Tensor, "world act"], step: int) -> None:
+        """Note the derivative to the action of a step, and cut it, when it comes."""
+
+        def note(gradient: Tensor) -> Tensor:
+            self.lost[step] = ~gradient.isfinite().all(-1)
+            self.values[step] = torch.where(self.lost[step].unsqueeze(-1), 0.0, gradient)
+            return self.values[step].clone()
+
+        action.register_hook(note)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """One window of H control steps of N environments, on the networks' device.
@@ -34,6 +58,8 @@ class Rollout:
     """The policy that acted, (horizon, world, act), constant."""
     actions: tuple[Float[Tensor, "world act"], ...]
     """Attached: actions in [-1, 1], one tensor per step."""
+    action_gradients: ActionGradients
+    """Derivatives of what a backward pass starts from to the actions."""
     rewards: Float[Tensor, "horizon world"]
     """Attached: rewards of the environment."""
     entropies: Float[Tensor, "horizon world"]
@@ -90,12 +116,14 @@ def collect(
     shape = (2, horizon, env.num_envs, policy.act_dim)
     noise, entropy_noise = torch.randn(shape, generator=generator, device=policy.device, dtype=policy.dtype)
     raws, observations, presquash, means, log_stds, actions, steps = [], [], [], [], [], [], []
+    action_gradients = ActionGradients(horizon, env.num_envs, policy.act_dim, noise)
     seconds = 0.0
     for t in range(horizon):
         observation = policy.normalize(raw)
         distribution = policy.actor(observation)
         u = distribution.presquash(noise[t])
         action = torch.tanh(u)
+        action_gradients.watch(action, t)
         start = time.perf_counter()
         next_raw, reward, terminated, truncated, info = env.step_grad(action.to(env.device, env_dtype))
         seconds += time.perf_counter() - start
@@ -134,6 +162,7 @@ def collect(
         presquash=torch.stack(presquash),
         behaviour=distribution.detach(),
         actions=tuple(actions),
+        action_gradients=action_gradients,
         rewards=torch.where(rewards.isfinite(), rewards, 0.0).to(policy.dtype),
         entropies=scaled_entropy(distribution.entropy(entropy_noise), policy.act_dim),
         next_values=torch.where(bad, 0.0, next_values),

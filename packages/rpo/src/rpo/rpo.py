@@ -11,14 +11,14 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from rpo import objectives, returns
+from rpo import objectives
 from rpo.algorithm import AbstractAlgorithm
-from rpo.config import AlgorithmConfig, require_integer, require_number
+from rpo.config import FirstOrderConfig, require_integer, require_number
 from rpo.rollout import Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RPOConfig(AlgorithmConfig):
+class RPOConfig(FirstOrderConfig):
     """Settings of RPO; the defaults are those of the paper's Ant and Humanoid."""
 
     policy_epochs: int = 5
@@ -33,7 +33,7 @@ class RPOConfig(AlgorithmConfig):
     """Weight of the entropy, in the return as in the policy's objective."""
 
     def __post_init__(self) -> None:
-        AlgorithmConfig.__post_init__(self)
+        FirstOrderConfig.__post_init__(self)
         require_integer(self, "policy_epochs", minimum=1)
         require_number(self, "clip_low", 0, 1)
         for name in ("clip_high", "kl_coef", "entropy_coef"):
@@ -50,27 +50,14 @@ class RPO(AbstractAlgorithm[RPOConfig]):
         """Improve the policy, then the critics, on one window; see the base class."""
         cfg = self.config
         rewards = rollout.rewards + cfg.entropy_coef * rollout.entropies
-        next_values = rollout.next_values.mean(0)
-        ends = rollout.terminated, rollout.truncated
         with self.timed("backward"):
-            objective = returns.window_objective(rewards, next_values, *ends, cfg.gamma)
+            objective = self.window_objective(rollout, rewards)
             action_grad = objectives.action_gradients(objective, rollout.actions)
-        finite = action_grad.isfinite().all(-1).all(0)  # an environment whose gradient is lost does not take part
-        action_grad = torch.where(finite.unsqueeze(-1), action_grad, 0.0)
         with self.timed("actor"):
             metrics = self._improve_policy(rollout, action_grad)
         with self.timed("critic"):
             metrics |= self.train_critics(rollout, rewards.detach())
-        action_grad_norm = action_grad.norm(dim=-1)
-        return metrics | {
-            "objective": objective,
-            "entropy_coef": torch.tensor(cfg.entropy_coef),
-            "lost_gradients": (~finite).sum(),
-            "action_grad_mean": action_grad_norm.mean(),
-            "action_grad_max": action_grad_norm.max(),
-            "action_grad_mean_by_step": action_grad_norm.mean(1),
-            "action_grad_max_by_step": action_grad_norm.amax(1),
-        }
+        return metrics | {"objective": objective, "entropy_coef": torch.tensor(cfg.entropy_coef)}
 
     def _improve_policy(self, rollout: Rollout, action_grad: Tensor) -> dict[str, Tensor]:
         """Take the policy epochs, full batch; return statistics of the last epoch, and of every one."""
@@ -84,7 +71,7 @@ class RPO(AbstractAlgorithm[RPOConfig]):
             kl = objectives.kl_penalty(old, policy)
             entropy = objectives.entropy_bonus(policy, self.noise_like(policy.mean))
             loss = -objectives.policy_objective(surrogate, kl, entropy, cfg.kl_coef, cfg.entropy_coef)
-            norm = self.minimise(self.actor_optimizer, loss)
+            norm = self.minimise(self.actor_optimizer, loss, surrogate=surrogate, kl=kl, entropy=entropy)
             clipped = ~objectives.inside_clip(ratio, cfg.clip_low, cfg.clip_high)
             epochs.append((ratio.mean(), ratio.min(), ratio.max(), clipped.to(ratio.dtype).mean(), norm))
         names = ("ratio_mean", "ratio_min", "ratio_max", "clip_fraction", "actor_grad_norm")

@@ -18,9 +18,10 @@ from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import evaluate
 from rpo.making import import_namespace, make_vector_env
+from rpo.optimizers import NonFiniteError
 from rpo.persistence import PersistentModel
 from rpo.plotting import learning_curve
-from rpo.presets import PRESETS
+from rpo.presets import PRESETS, preset_named
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
 from rpo.runs import RunFolder, RunSettings, write_json
 
@@ -37,19 +38,21 @@ ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 class TrainOptions(Generic[ConfigT]):
     """Train an algorithm on a differentiable environment, with the paper's settings unless told otherwise.
 
-    The settings of the algorithm, from --horizon on, and their defaults are those for --algo and --env.
+    The settings of the algorithm, from --horizon on, and their defaults are those for --algo, --env and --preset.
     """
 
     algo: Literal[tuple(ALGORITHMS)] = DEFAULT_ALGO  # type: ignore[valid-type]  # the names of the table
     """Algorithm."""
     env: str = DEFAULT_ENV
     """Environment id; the package that its namespace names is imported."""
+    preset: Literal[tuple(PRESETS)] = "paper"  # type: ignore[valid-type]
+    """Where the defaults come from: the paper's experiments, or smaller networks for a look on a laptop."""
     steps: int = 300_000
     """Environment steps to train for, over all resumptions."""
     seed: int = 0
     """Seed of networks, noise, minibatches and environments."""
     num_envs: int | None = None
-    """Parallel environments; by default the paper's number for the task."""
+    """Parallel environments; by default the preset's number for the task."""
     env_args: tuple[str, ...] = ()
     """Keywords of the environment, such as: observe_action=false action_cost=0."""
     resume: Path | None = None
@@ -70,6 +73,7 @@ class _DefaultsFrom:
 
     algo: str = DEFAULT_ALGO
     env: str = DEFAULT_ENV
+    preset: str = "paper"
     resume: Path | None = None
 
 
@@ -98,7 +102,8 @@ def parse_train(args: Sequence[str]) -> TrainOptions[Any]:
     known, _ = tyro.cli(_DefaultsFrom, args=[a for a in args if a not in ("-h", "--help")], return_unknown_args=True)
     if known.resume is None:
         config_class = algorithm_of(known.algo).config_class
-        defaults = TrainOptions(algo=known.algo, env=known.env, config=config_class.for_env(known.env))
+        config = config_class.for_env(known.env, known.preset)
+        defaults = TrainOptions(algo=known.algo, env=known.env, preset=known.preset, config=config)
     else:
         defaults = _options_of(RunFolder(known.resume))
     return tyro.cli(TrainOptions[type(defaults.config)], prog="rpo train", args=list(args), default=defaults)
@@ -128,15 +133,11 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
     import_namespace(options.env)
-    preset = PRESETS.get(options.env)
-    if options.num_envs is None and preset is None:
-        raise ValueError(
-            f"--num-envs must be given for {options.env}: there are presets for {', '.join(PRESETS)} only."
-        )
+    num_envs = preset_named(options.preset).num_envs(options.env) if options.num_envs is None else options.num_envs
     return RunSettings(
         algorithm=algorithm_of(options.algo).__name__,
         env=options.env,
-        num_envs=preset.num_envs if options.num_envs is None and preset else options.num_envs or 0,
+        num_envs=num_envs,
         env_args=parse_env_args(options.env_args),
         steps=options.steps,
         seed=options.seed,
@@ -199,12 +200,16 @@ def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder,
     """Train up to the run's number of steps, if they are not done yet, and save the model."""
     model.set_logger(folder.make_logger(model.num_timesteps))
     checkpoints = TrainingCheckpoints(folder.checkpoints, checkpoint_every)
-    with contextlib.closing(model.logger):
-        model.learn(
-            settings.steps - model.num_timesteps,
-            callback=[checkpoints, ProgressDisplay(settings.steps)],
-            reset_num_timesteps=False,  # a new model starts at 0, a resumed one where it was, be it at 0
-        )
+    try:
+        with contextlib.closing(model.logger):
+            model.learn(
+                settings.steps - model.num_timesteps,
+                callback=[checkpoints, ProgressDisplay(settings.steps)],
+                reset_num_timesteps=False,  # a new model starts at 0, a resumed one where it was, be it at 0
+            )
+    except NonFiniteError:
+        checkpoints.save()
+        raise
     checkpoints.save()
     model.save(folder.model)
 
@@ -246,6 +251,8 @@ def run(args: Sequence[str]) -> None:
     try:
         train(model, settings, folder, options.checkpoint_every)
         report(model, settings, folder)
+    except NonFiniteError as error:
+        sys.exit(f"\nrpo: {error} The training ends here; its state is in {checkpoint_files(folder.checkpoints)[0]}.")
     except KeyboardInterrupt:
         if not checkpoint_files(folder.checkpoints):
             sys.exit("\nrpo: interrupted before the training began.")
