@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rpo.commands import train
+from rpo.commands import record, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,10 @@ COMMANDS = {
     "train": Command(
         run=train.run,
         summary="train an algorithm, evaluate it and draw its learning curve (rpo train --help lists the options)",
+    ),
+    "record": Command(
+        run=record.run,
+        summary="write a video and a replay for the browser of a run's trained policy",
     ),
 }
 

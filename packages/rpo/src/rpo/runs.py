@@ -133,6 +133,16 @@ class RunFolder:
         """Picture of the training's returns."""
         return self.path / "learning_curve.png"
 
+    @property
+    def replay(self) -> Path:
+        """One episode of the trained policy, HTML for any browser."""
+        return self.path / "replay.html"
+
+    @property
+    def video(self) -> Path:
+        """One episode of the trained policy, MP4."""
+        return self.path / "video.mp4"
+
     def make_logger(self, resumed_at: int = 0) -> Logger:
         """Return a logger to CSV and, where it is installed, TensorBoard.
 

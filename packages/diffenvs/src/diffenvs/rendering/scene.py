@@ -125,9 +125,11 @@ def _turn_to_z(up: np.ndarray) -> np.ndarray:
 
 
 def _bones(model: Model, radius: float) -> list[tuple[int, Capsule]]:
-    """Rods from the origin of each link to its shapes and to the links that hang on it."""
+    """Rods from the origin of each link to its shapes and to the links that hang on it, from the first shapes on."""
     bones = []
     for i, link in enumerate(model.links):
+        if not _drawn(model, i):
+            continue
         ends = [shape.position for shape in link.shapes]
         ends += [other.joint.position for j, other in enumerate(model.links) if model.parents[j] == i]
         for end in {end for end in ends if np.linalg.norm(end) > radius}:

@@ -23,6 +23,7 @@ from rpo.persistence import PersistentModel
 from rpo.plotting import learning_curve
 from rpo.presets import PRESETS, preset_named
 from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
+from rpo.recording import record_episode
 from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ALGO = "rpo"
@@ -235,9 +236,21 @@ def report(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder
         learning_curve(folder.progress, folder.learning_curve, settings.title)
     except ImportError as error:
         print(f"no learning curve: {error}", file=sys.stderr)
-    for part in (folder.model, folder.evaluation, folder.progress, folder.learning_curve):
+    draw_replay(model, settings, folder)
+    for part in (folder.model, folder.evaluation, folder.progress, folder.learning_curve, folder.replay):
         if part.exists():
             print(f"  {part}")
+
+
+def draw_replay(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder) -> None:
+    """Write what an episode of the trained policy looks like, where the environment can show it."""
+    env = make_vector_env(settings.env, 1, **settings.env_args)
+    try:
+        record_episode(model.policy, env, replay=folder.replay, seed=settings.seed + EVALUATION_SEED)
+    except (ImportError, ValueError) as error:
+        print(f"no replay: {error}", file=sys.stderr)
+    finally:
+        env.close()
 
 
 def run(args: Sequence[str]) -> None:

@@ -1,0 +1,57 @@
+"""`rpo record`: a video and a replay for the browser of a run's trained policy."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from rpo.algorithms import algorithm_of
+from rpo.commands import mistakes
+from rpo.making import make_vector_env
+from rpo.recording import record_episode
+from rpo.runs import RunFolder, RunSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """Play one episode of a trained policy; write RUN/video.mp4, and RUN/replay.html, which any browser plays."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of a finished run."""
+    stochastic: bool = False
+    """Sample actions instead of taking the most likely ones."""
+    seed: int = 0
+    """Seed of the episode."""
+    video: bool = True
+    """Whether to write the video, which is drawn frame by frame."""
+    width: int = 640
+    """Of the video [pixels]."""
+    height: int = 480
+    """Of the video [pixels]."""
+
+
+def run(args: Sequence[str]) -> None:
+    """Record as the arguments say; a mistake of the user ends the program with one message."""
+    options = tyro.cli(RecordOptions, prog="rpo record", args=list(args))
+    with mistakes.told_in_one_message():
+        folder = RunFolder(options.run)
+        settings = RunSettings.read(folder.settings)
+        model = algorithm_of(settings.algorithm).load(folder.model, device="cpu")
+        frames = {"render_mode": "rgb_array", "width": options.width, "height": options.height} if options.video else {}
+        env = make_vector_env(settings.env, 1, **(settings.env_args | frames))
+        try:
+            total = record_episode(
+                model.policy,
+                env,
+                replay=folder.replay,
+                video=folder.video if options.video else None,
+                deterministic=not options.stochastic,
+                seed=options.seed,
+            )
+        finally:
+            env.close()
+    print(f"{settings.title}: an episode with return {total:.1f}")
+    for path in (folder.video, folder.replay):
+        if path.exists():
+            print(f"  {path}")

@@ -1,0 +1,61 @@
+"""A trained policy is shown: the command line writes videos and replays of real episodes."""
+
+import imageio_ffmpeg
+import pytest
+import torch
+
+from diffenvs.envs.vector import DiffVectorEnv
+from rpo import RPO, cli
+from rpo.recording import record_episode
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    sizes = ["--num-envs", "4", "--steps", "64", "--horizon", "16", "--critic-epochs", "1", "--hidden-sizes", "8"]
+    cli.main(["train", "--env", "diffenvs/Hopper-v0", "--runs", str(runs), *sizes])
+    (folder,) = (runs / "diffenvs" / "Hopper-v0" / "rpo").iterdir()
+    return folder
+
+
+def test_training_ends_with_a_replay(finished_run):
+    assert (finished_run / "replay.html").stat().st_size > 500_000
+
+
+def test_record_writes_a_video_of_a_whole_episode(finished_run, capsys, needs_opengl):
+    cli.main(["record", str(finished_run), "--width", "64", "--height", "48", "--seed", "5"])
+    video = finished_run / "video.mp4"
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
+    model = RPO.load(finished_run / "model.zip")
+    env = DiffVectorEnv("diffenvs/Hopper-v0")
+    raw, _ = env.reset(seed=5)
+    steps, total, over = 0, 0.0, False
+    while not over:
+        raw, reward, terminated, truncated, _ = env.step(model.predict(raw, deterministic=True)[0])
+        steps, total, over = steps + 1, total + float(reward), bool(terminated | truncated)
+    assert frames == (steps + 1) // 2
+    assert seconds == pytest.approx(frames / 30, abs=0.05)
+    assert f"return {total:.1f}" in capsys.readouterr().out
+
+
+def test_what_cannot_be_recorded_is_refused_and_leaves_nothing(tmp_path):
+    policy = RPO(DiffVectorEnv("diffenvs/Hopper-v0", num_envs=2), seed=0).policy
+    with pytest.raises(ValueError, match=r"env must be a single environment\. Got 2"):
+        record_episode(policy, DiffVectorEnv("diffenvs/Hopper-v0", num_envs=2))
+    with pytest.raises(ValueError, match=r"`render_mode` of DiffVectorEnv must be 'rgb_array'"):
+        record_episode(policy, DiffVectorEnv("diffenvs/Hopper-v0"), video=tmp_path / "video.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch):
+    env = DiffVectorEnv("diffenvs/Hopper-v0")
+    policy = RPO(DiffVectorEnv("diffenvs/Hopper-v0", num_envs=2), seed=0).policy
+    monkeypatch.setattr(policy, "act", lambda *_: torch.full((1, 3), torch.nan))
+    with pytest.raises(ValueError, match="must not be NaN"):
+        record_episode(policy, env, replay=tmp_path / "replay.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=r"rpo: .*config\.json"):
+        cli.main(["record", str(tmp_path)])
