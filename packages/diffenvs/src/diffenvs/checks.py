@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,12 @@ def check_device(device: str | torch.device) -> torch.device:
     if (found.index or 0) >= count:
         raise ValueError(f"`device` is {device!r}, and this machine has {count} usable CUDA devices.")
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
+
+
+def check_number(where: str, value: Any) -> float:
+    """Return a finite number as a float, or raise TypeError or ValueError, which begin with `where`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{where} must be a number. Got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{where} must be finite. Got {value!r}.")
+    return float(value)

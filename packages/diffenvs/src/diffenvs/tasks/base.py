@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from diffenvs.checks import check_number
 from diffenvs.model import Model, Vector3
 from diffenvs.random import EnvRandom
 from diffenvs.state import State
@@ -161,17 +161,9 @@ def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
             raise TypeError(f"{where} must be True or False. Got {value!r}.")
         return value
     if kind is float:
-        return _number(where, value)
+        return check_number(where, value)
     if kind == Vector3:
         if not isinstance(value, (tuple, list)) or len(value) != 3:
             raise TypeError(f"{where} must be three numbers. Got {value!r}.")
-        return tuple(_number(where, component) for component in value)
+        return tuple(check_number(where, component) for component in value)
     return value
-
-
-def _number(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{where} must be a number. Got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{where} must be finite. Got {value!r}.")
-    return float(value)
