@@ -9,6 +9,7 @@ both ends touch the ground with the same points, sliding or sticking, approachin
 joint limits, in every substep; directions that count at no step size are excluded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +68,16 @@ def parameters(inputs: Inputs) -> Inputs:
     return {name: value for name, value in inputs.items() if name not in STATE}
 
 
-def gradient_errors(simulator: Simulator, inputs: Inputs, seed: int = 0) -> Errors:
-    """Compare the gradients of a random linear function of the last state with central differences."""
+def gradient_errors(
+    simulator: Simulator,
+    inputs: Inputs,
+    seed: int = 0,
+    rollout: Callable[[Simulator, Inputs], Tensor] = rollout,
+) -> Errors:
+    """Compare the gradients of a random linear function of the last state, or of `rollout`, with central differences.
+
+    `rollout` returns (N, any number) from the same motion as the simulator's.
+    """
     random = torch.Generator().manual_seed(seed)
     groups = [name for name in inputs if inputs[name][0].numel()]
     group_of = [groups[n % len(groups)] for n in range(simulator.num_envs)]

@@ -71,8 +71,8 @@ class EnvRandom:
         self._dtype = dtype
         self._drawn = 0
 
-    def uniform(self, size: int, low: float, high: float) -> Tensor:
-        """Draw numbers between `low` and `high`, (N, size)."""
+    def uniform(self, size: int, low: float | Tensor, high: float | Tensor) -> Tensor:
+        """Draw numbers between `low` and `high`, which are numbers or float64 tensors (size,); (N, size)."""
         draw = torch.arange(self._drawn, self._drawn + size, device=self._key.device)
         self._drawn += size
         bits = _shift_right(splitmix64(self._key + draw * _STEP), 11)

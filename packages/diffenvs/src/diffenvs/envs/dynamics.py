@@ -12,6 +12,8 @@ from torch import Tensor
 from diffenvs.envs.arguments import drop_nan
 from diffenvs.envs.env_state import EnvState, is_valid
 from diffenvs.envs.masks import known_empty
+from diffenvs.envs.parameters import Parameters
+from diffenvs.envs.randomize import Randomization
 from diffenvs.envs.rebase import Rebase
 from diffenvs.random import EnvRandom, seed_stream
 from diffenvs.simulator import Simulator
@@ -44,11 +46,14 @@ class Dynamics:
         The task.
     simulator
         Of the task's model.
+    randomization
+        Of the model's parameters.
     """
 
-    def __init__(self, task: AbstractTask, simulator: Simulator) -> None:
+    def __init__(self, task: AbstractTask, simulator: Simulator, randomization: Randomization) -> None:
         self.task = task
         self.simulator = simulator
+        self.parameters = Parameters(simulator, randomization)
         self._kind = {"dtype": simulator.dtype, "device": simulator.device}
         self._rebase = Rebase.of(simulator.model, **self._kind)
         self._env = torch.arange(simulator.num_envs, device=simulator.device)
@@ -75,6 +80,7 @@ class Dynamics:
             step_count=torch.zeros_like(episode),
             episode=episode,
             stream=stream,
+            factors=self.parameters.randomization.draw(stream, self._env, episode),
             needs_reset=torch.zeros_like(episode, dtype=torch.bool),
         )
 
@@ -119,13 +125,20 @@ class Dynamics:
 
     def _simulate(self, now: EnvState, action: Tensor) -> tuple[EnvState, Tensor]:
         """Step the simulator; environments that become invalid stay where they were, without gradient."""
+        self.parameters.apply(now.factors)
         q, qd = self.simulator.step(now.q, now.qd, action)
         broken = ~is_valid(q, qd)
         if not known_empty(broken):
             column = broken.unsqueeze(-1)
             q, qd = torch.where(column, now.q.detach(), q), torch.where(column, now.qd.detach(), qd)
-        origin = now.origin
-        if self._rebase is not None:
-            q, qd, origin = self._rebase(q, qd, origin)
-        step_count = now.step_count + 1
-        return dataclasses.replace(now, q=q, qd=qd, origin=origin, action=action, step_count=step_count), broken
+        new = dataclasses.replace(now, q=q, qd=qd, action=action, step_count=now.step_count + 1)
+        return self.rebased(new), broken
+
+    def rebased(self, state: EnvState) -> EnvState:
+        """Describe robots that are far from their origins about nearer ones."""
+        if self._rebase is None:
+            return state
+        q, qd, origin = self._rebase(state.q, state.qd, state.origin)
+        if origin is state.origin:
+            return state
+        return dataclasses.replace(state, q=q, qd=qd, origin=origin)

@@ -30,6 +30,8 @@ class EnvState(State):
     """Episodes begun since the environment was seeded, less one, (N,) int64."""
     stream: Tensor
     """Hash of the seed, see :mod:`diffenvs.random`, (N,) int64."""
+    factors: Tensor
+    """Factors of the episode's parameters, see :mod:`diffenvs.envs.randomize`, (N, factors), (N, 0) without any."""
     needs_reset: Tensor
     """Whether the episode is over and not reset yet (NEXT_STEP and DISABLED only), (N,) bool."""
 
@@ -66,13 +68,15 @@ class EnvState(State):
         """
         own = self.as_dict()
         if set(given) == {"q", "qd"}:
-            kept = {name: own[name] for name in ("stream", "episode", "memory")}
+            kept = {name: own[name] for name in ("stream", "episode", "memory", "factors")}
             zero = {name: torch.zeros_like(own[name]) for name in own if name not in kept}
             given = zero | kept | dict(given)
         if set(given) != set(own):
             raise ValueError(f"state must have q and qd only, or all of {', '.join(own)}. Got {', '.join(given)}.")
         for name, value in own.items():
             _check_like(name, given[name], value)
+        if (given["factors"].detach() < 0.0).any():
+            raise ValueError("factors of state must not be negative.")
         for start in quaternions:
             norm = torch.linalg.vector_norm(given["q"].detach()[:, start : start + 4], dim=-1)
             wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE

@@ -80,7 +80,9 @@ class Rebase:
         shift_W = shift @ self.directions  # noqa: N806 - world axes
         q = torch.cat([q[:, :start], q[:, start:stop] - shift, q[:, stop:]], dim=-1)
         if self.free:
-            linear = qd[:, 3:6] + torch.linalg.cross(qd[:, 0:3], shift_W)
+            # After kilometres both terms are large and nearly cancel.
+            linear = qd[:, 3:6].double() + torch.linalg.cross(qd[:, 0:3].double(), shift_W.double())
+            linear = linear.to(qd.dtype)
             qd = torch.cat([qd[:, 0:3], linear, qd[:, 6:]], dim=-1)
         return q, qd, origin + shift_W
 

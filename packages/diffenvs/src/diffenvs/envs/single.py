@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -19,7 +20,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ----------
     task
         A task, or the id of a registered one.
-    device, dtype, render_mode, width, height, **task_fields
+    device, dtype, randomize, render_mode, width, height, **task_fields
         As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
     """
 
@@ -31,6 +32,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         *,
         device: str = "cpu",
         dtype: str = "float32",
+        randomize: Mapping[str, Sequence[float]] | None = None,
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -43,6 +45,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             autoreset_mode="Disabled",
             max_episode_steps=None,
             num_threads=1,
+            randomize=randomize,
             render_mode=render_mode,
             width=width,
             height=height,
@@ -56,6 +59,11 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def task(self) -> AbstractTask:
         """The task, with its constants."""
         return self._envs.task
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The model's parameters by name, (count[, components]), randomised ones as in the current episode."""
+        return {name: value[0].cpu().numpy() for name, value in self._envs.parameters.items()}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

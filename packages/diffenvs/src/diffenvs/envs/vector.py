@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -21,6 +22,7 @@ from diffenvs.envs.arguments import check_actions, check_autoreset, check_render
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
+from diffenvs.envs.randomize import Randomization
 from diffenvs.model import JointType
 from diffenvs.registration import make_task
 from diffenvs.simulator import Simulator
@@ -59,6 +61,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         Steps after which an episode is truncated; None for never.
     num_threads
         Of the simulation on the CPU; None for PyTorch's number.
+    randomize
+        Parameters of the model that every reset scales by a factor drawn uniformly from a range, such as
+        ``{"friction": (0.5, 1.0)}``: see :mod:`diffenvs.envs.randomize`.
     render_mode
         None, "rgb_array" for frames from :meth:`render`, or "human" for a live view in the browser, whose address is
         printed.
@@ -85,6 +90,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = 1000,
         num_threads: int | None = None,
+        randomize: Mapping[str, Sequence[float]] | None = None,
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -110,7 +116,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.metadata = {**type(self).metadata, "render_fps": round(1 / self.dt), "autoreset_mode": self.autoreset_mode}
         self._make_spaces()
         simulator = Simulator(self.model, self.num_envs, device=self.device, dtype=self.dtype, num_threads=num_threads)
-        self._dynamics: Dynamics | None = Dynamics(self.task, simulator)
+        randomization = Randomization.of(randomize, simulator.parameters)
+        self.randomize = randomization.ranges
+        """Lowest and highest factor by name of the parameter."""
+        self._dynamics: Dynamics | None = Dynamics(self.task, simulator, randomization)
         self._now: EnvState | None = None
         self._observation = torch.empty(0)
 
@@ -281,8 +290,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         -------
         dict of Tensor
             ``q`` (N, nq), ``qd`` (N, nv), relative to ``origin`` (N, 3); the task's ``memory`` (N, memory); the last
-            clipped ``action`` (N, nu); ``step_count``, ``episode`` and the random ``stream``, (N,) int64;
-            ``needs_reset`` (N,) bool.
+            clipped ``action`` (N, nu); ``step_count``, ``episode`` and the random ``stream``, (N,) int64; the
+            ``factors`` (N, factors) of randomised parameters, in the order of
+            :data:`diffenvs.envs.randomize.FACTORS`; ``needs_reset`` (N,) bool. Parameters that were set belong to the
+            environment, like its task, and not to its state.
 
         Raises
         ------
@@ -298,7 +309,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ----------
         state
             What :meth:`get_state` returned, or ``{"q": ..., "qd": ...}`` only, which makes origin, last action and
-            step count zero. Tensors that require grad become part of the graph.
+            step count zero and keeps the episode's factors. Tensors that require grad become part of the graph.
+            A robot that is far from its origin gets a nearer one, which changes nothing but the numbers.
 
         Returns
         -------
@@ -321,7 +333,44 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             if link.joint.type is JointType.FREE
         ]
         with _no_inference():
-            return self._become(now.replace(state, quaternions))
+            return self._become(dynamics.rebased(now.replace(state, quaternions)))
+
+    # Parameters
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Copies of the model's parameters in each environment by name, (N or 1, count[, components]).
+
+        Names and units: :data:`diffenvs.parameter_table.PARAMETERS`; shapes:
+        :func:`diffenvs.parameters.default_parameters`. Randomised ones are those of the current episodes, and need
+        one. They are attached to what :meth:`set_parameters` was given.
+        """
+        dynamics = self._open()
+        factors = self._started().factors if self.randomize else torch.empty(0)
+        return MappingProxyType({name: value.clone() for name, value in dynamics.parameters.of(factors).items()})
+
+    def set_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Simulate with other parameters than the model's from now on; episodes and the graph go on.
+
+        Parameters
+        ----------
+        parameters
+            By name, shared (1, count[, components]) or per environment (N, count[, components]), of the environment's
+            dtype and device; names that are left out are the model's again. Steps of :meth:`step_grad` carry
+            gradients to tensors that require grad, which are used themselves, so that an optimiser's steps are seen;
+            :meth:`detach` leaves them attached. Others are copied. With ``randomize`` each episode's factors multiply
+            them.
+
+        Raises
+        ------
+        ClosedEnvironmentError, TypeError, ValueError
+            If closed; if a name, type, shape, dtype or device is wrong; if a value is not finite (limits of joints may
+            be infinite), negative where that has no meaning, zero for a mass, an inertia that no body has (unless
+            the model allows it), a lower limit above the upper one, or belongs to a free joint or would bind a robot
+            that travels to a place. Nothing has changed then.
+        """
+        with _no_inference():
+            self._open().parameters.give(parameters)
 
     def detach(self) -> Tensor:
         """Cut the graph here.

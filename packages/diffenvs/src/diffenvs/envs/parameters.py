@@ -1,0 +1,62 @@
+"""The parameters with which environments simulate: the model's or a user's, times the factors of each episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from diffenvs.envs.parameter_values import ParameterValues
+from diffenvs.envs.randomize import Randomization
+from diffenvs.parameters import check_parameters
+from diffenvs.simulator import Simulator
+
+
+class Parameters:
+    """Keeps the parameters of a simulator those of the environments' episodes.
+
+    Parameters
+    ----------
+    simulator
+        Whose parameters are set, and packed for the kernel only when they have changed.
+    randomization
+        Factors by which they differ between environments and episodes.
+    """
+
+    def __init__(self, simulator: Simulator, randomization: Randomization) -> None:
+        self.randomization = randomization
+        self._simulator = simulator
+        self._values = ParameterValues.of(simulator.model, simulator.parameters)
+        self._defaults = dict(simulator.parameters)
+        self._given = self._defaults
+        self._learnt = False
+        self._applied: Tensor | None = None
+
+    def give(self, parameters: Mapping[str, Tensor]) -> None:
+        """Take parameters by name, (N or 1, count[, components]); the model has the others.
+
+        Those that require grad are used themselves, so that an optimiser's steps are seen; others are copied.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name, shape, dtype, device or value is wrong; nothing has changed then.
+        """
+        check_parameters(parameters, self._defaults, self._simulator.num_envs)
+        self._values.check(parameters)
+        own = {name: value if value.requires_grad else value.clone() for name, value in parameters.items()}
+        self._given = {**self._defaults, **own}
+        self._learnt = any(value.requires_grad for value in own.values())
+        self._applied = None
+
+    def of(self, factors: Tensor) -> dict[str, Tensor]:
+        """Parameters of the environments by name, (N or 1, count[, components]), attached to what they depend on."""
+        return self.randomization.scaled(self._given, factors)
+
+    def apply(self, factors: Tensor) -> None:
+        """Simulate with the parameters of episodes with these factors from now on."""
+        # Tensors of the state are never changed in place, so the same tensor means the same factors.
+        learnt = self._learnt or factors.requires_grad
+        if learnt or factors is not self._applied:
+            self._simulator.parameters.update(self.of(factors))
+            self._applied = None if learnt else factors
