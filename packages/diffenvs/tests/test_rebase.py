@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from environments import random_actions
 from simulators import ROBOTS
 
+from diffenvs import TASKS
 from diffenvs.envs.rebase import REBASE_DISTANCE, Rebase
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.model import Joint, JointType, Link, Model
-from diffenvs.tasks.ant import Ant
+from diffenvs.registration import make_task
 
 F64 = {"dtype": torch.float64, "device": torch.device("cpu")}
 
@@ -140,46 +142,109 @@ def test_free_robot_over_tilted_ground_is_shifted_along_it():
 
 
 def run(env, state, actions):
-    """Observations, rewards and gradients of a window from a state."""
+    """What a window from a state comes to, and the gradients of its last observation and its rewards."""
     actions = actions.clone().requires_grad_()
-    observations, rewards = [env.set_state(state)], []
+    leaves = {name: state[name].clone().requires_grad_() for name in ("q", "qd")}
+    found = {name: [] for name in ("q", "qd", "origin", "observation", "reward")}
+    found["observation"].append(env.set_state({**state, **leaves}))
     for action in actions:
         observation, reward, *_ = env.step_grad(action)
-        observations.append(observation)
-        rewards.append(reward)
-    (grad,) = torch.autograd.grad(torch.stack(rewards).sum() + observations[-1].sum(), actions)
-    return torch.stack(observations).detach(), torch.stack(rewards).detach(), grad
+        for name, value in {**env.state, "observation": observation, "reward": reward}.items():
+            if name in found:
+                found[name].append(value)
+    total = torch.stack(found["reward"]).sum() + found["observation"][-1].sum()
+    grads = torch.autograd.grad(total, [actions, *leaves.values()])
+    found = {name: torch.stack(values).detach() for name, values in found.items()}
+    return found | dict(zip(("grad", "grad_q", "grad_qd"), grads, strict=True))
 
 
-def test_an_ant_that_is_rebased_on_its_way_has_the_observations_rewards_and_gradients_of_one_that_is_not():
-    env = DiffVectorEnv(Ant(early_termination=False), num_envs=4, dtype="float64", max_episode_steps=None)
+def travelling():
+    """Ids of the tasks whose robots travel."""
+    tasks = {id: make_task(id, {}) for id in TASKS}
+    return [id for id, task in tasks.items() if Rebase.of(task.model(), **F64) is not None]
+
+
+def make(id, origin=(0.0, 0.0, 0.0), **kwargs):
+    """Environments whose target, if there is one, is moved together with their origins."""
+    target = getattr(make_task(id, {}), "target", None)
+    fields = {} if target is None else {"target": tuple(a + b for a, b in zip(target, origin, strict=True))}
+    return DiffVectorEnv(id, num_envs=4, max_episode_steps=None, early_termination=False, **fields, **kwargs)
+
+
+def running(env, distance=0.0):
+    """State of robots that run at 3 m/s, described about origins so many metres behind them."""
     env.reset(seed=0)
     state = env.get_state()
-    state["qd"][:, 0:3] = torch.tensor([0.1, 0.4, -0.3], **F64)  # turning, so that the shift changes its velocity too
-    state["qd"][:, 3] += 3.0
-    crossing = {**state, "q": state["q"].clone(), "origin": state["origin"].clone()}
-    crossing["q"][:, 0] += 7.75  # passes 8 m within the window
-    crossing["origin"][:, 0] -= 7.75
-    crossing["qd"] = state["qd"].clone()
-    shift = torch.tensor([[7.75, 0.0, 0.0]], **F64).expand(4, 3)
-    crossing["qd"][:, 3:6] -= torch.linalg.cross(state["qd"][:, 0:3], shift)
-    actions = torch.rand(8, 4, 8, generator=torch.Generator().manual_seed(0), **F64) * 2 - 1
-    expected = run(env, state, actions)
-    assert torch.equal(env.get_state()["origin"], torch.zeros(4, 3, **F64))
-    got = run(env, crossing, actions)
-    assert (env.get_state()["origin"][:, 0] == 0.25).all(), "the origin did not move, so nothing was tested"
-    for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    state["q"][:, 0] += distance
+    state["origin"][:, 0] -= distance
+    if env.model.nq > env.model.nv:
+        shift = torch.tensor([[distance, 0.0, 0.0]], dtype=env.dtype).expand(4, 3)
+        state["qd"][:, 3:6] -= torch.linalg.cross(state["qd"][:, 0:3], shift)
+        state["qd"][:, 3] += 3.0
+    else:
+        state["qd"][:, 0] += 3.0
+    return state
 
 
-def test_moving_origin_and_target_by_kilometres_changes_no_bit_of_float32():
-    far = 10000.0
-    here = DiffVectorEnv(Ant(), num_envs=4)
-    there = DiffVectorEnv(Ant(target=(2 * far, 0.0, 0.0)), num_envs=4)
-    here.reset(seed=0)
-    state = here.get_state()
-    moved = {**state, "origin": state["origin"] + torch.tensor([far, 0.0, 0.0])}
-    there.reset(seed=0)
-    actions = torch.rand(32, 4, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for a, b in zip(run(here, state, actions), run(there, moved, actions), strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("id", travelling())
+def test_robots_that_are_rebased_on_their_way_do_as_those_that_are_not(id):
+    env = make(id, dtype="float64")
+    actions = random_actions(env, 8)
+    expected, got = run(env, running(env), actions), run(env, running(env, 7.75), actions)
+    assert not expected["origin"].any()
+    assert (got["origin"][0, :, 0] == -7.75).any(), "all origins moved at once"
+    assert (got["origin"][-1, :, 0] == 0.25).all(), "the origin did not move, so nothing was tested"
+    for name in ("observation", "reward", "grad"):
+        torch.testing.assert_close(got[name], expected[name], rtol=1e-9, atol=1e-9)
+    for step in range(8):
+        motions = [[found[name][step] for name in ("q", "qd", "origin")] for found in (got, expected)]
+        for a, b in zip(*(root_motion(env.model, *motion) for motion in motions), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("id", travelling())
+def test_moving_origin_and_target_by_ten_kilometres_changes_no_bit_of_float32(id):
+    far = (10000.0, 0.0, -10000.0)
+    here, there = make(id), make(id, far)
+    actions, state = random_actions(here, 64), running(here, 7.75)
+    moved = {**state, "origin": state["origin"] + torch.tensor(far)}
+    expected, got = run(here, state, actions), run(there, moved, actions)
+    assert (expected["origin"][0] != expected["origin"][-1]).any(), "no origin moved on the way"
+    assert torch.equal(got.pop("origin"), expected.pop("origin") + torch.tensor(far))
+    for name, value in expected.items():
+        assert value.any(), name
+        assert torch.equal(got[name], value), name
+
+
+@pytest.mark.parametrize("id", travelling())
+def test_robots_ten_kilometres_from_their_origins_do_in_float32_as_those_that_are_near(id):
+    env = make(id)
+    actions, far = random_actions(env, 16), running(env)
+    far["q"][:, 0] += 10000.0
+    shift = torch.tensor([[10000.0, 0.0, 0.0]], dtype=torch.float64).expand(4, 3)
+    near = {**far, "q": far["q"].clone(), "qd": far["qd"].clone(), "origin": far["origin"] + shift.float()}
+    near["q"][:, 0] -= 10000.0
+    free = env.model.nq > env.model.nv
+    if free:
+        # Turning, so that the point that passes the origin flies by: float32 has half a millimetre per second left.
+        far["qd"][:, 0:3] = near["qd"][:, 0:3] = torch.tensor([0.1, 0.5, -0.4])
+        far["qd"][:, 3:6] -= torch.linalg.cross(far["qd"][:, 0:3].double(), shift).float()
+        near["qd"][:, 3:6] = (far["qd"][:, 3:6] + torch.linalg.cross(far["qd"][:, 0:3].double(), shift)).float()
+    expected, got = run(env, near, actions), run(env, far, actions)
+    for name in ("q", "qd", "origin", "observation", "reward", "grad", "grad_q"):
+        assert torch.equal(got[name], expected[name]), name
+    if free:
+        # The velocity at the near origin is that at the far one and the rotation times the distance.
+        lever = torch.linalg.cross(shift.float(), expected["grad_qd"][:, 3:6])
+        expected["grad_qd"][:, 0:3] += lever
+    torch.testing.assert_close(got["grad_qd"], expected["grad_qd"])
+
+
+def test_a_state_of_coordinates_only_may_be_far_from_home():
+    env = make("diffenvs/Ant-v0")
+    state = running(env)
+    q = state["q"].clone()
+    q[:, 0] += 80.0
+    env.set_state({"q": q, "qd": state["qd"]})
+    assert (env.get_state()["origin"][:, 0] == 80.0).all()
+    torch.testing.assert_close(env.get_state()["q"], state["q"], rtol=0, atol=1e-5)
