@@ -66,3 +66,8 @@ def test_example_of_a_rollout_s_gradient_agrees_with_finite_differences(capsys):
     runpy.run_path(str(ROOT / "examples/gradient_of_a_rollout.py"), run_name="__main__")
     printed = dict(re.findall(r"^derivative, (\w+)\s+(\S+)$", capsys.readouterr().out, flags=re.MULTILINE))
     assert float(printed["backward"]) == pytest.approx(float(printed["differences"]), rel=1e-5)
+
+
+def test_example_of_a_system_identification_recovers_friction_and_mass():
+    example = runpy.run_path(str(ROOT / "examples/system_identification.py"))
+    assert example["identify"](steps=64, iterations=80) == pytest.approx(example["TRUE"], rel=0.03)

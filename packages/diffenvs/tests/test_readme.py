@@ -8,10 +8,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_code_of_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         exec(block, names)
     assert names["actions"].grad.any()
     assert names["env"].observation_space.shape == (37,)
     assert names["qd"].requires_grad
+    assert names["varied"].randomize == names["ranges"]
+    assert names["friction"].grad is not None
