@@ -221,6 +221,8 @@ def test_bad_parameters_are_refused_by_name_and_change_nothing(case):
 def test_what_is_no_tensor_is_refused():
     with pytest.raises(TypeError, match=r"parameter 'mass' must be a torch.Tensor. Got float"):
         make().set_parameters({"mass": 1.0})
+    with pytest.raises(TypeError, match=r"parameters must be a mapping of names to tensors. Got Tensor"):
+        make().set_parameters(torch.ones(1, 4))
 
 
 def test_a_robot_that_travels_on_slides_cannot_be_bound_to_a_place():

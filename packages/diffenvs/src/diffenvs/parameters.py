@@ -40,11 +40,11 @@ def default_parameters(model: Model) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of numpy.ndarray
-        ``mass`` (links,) [kg]; ``com`` (links, 3) [m]; ``inertia`` (links, 6) [kg m^2]; ``stiffness``, ``rest``,
-        ``damping``, ``armature``, ``limit_stiffness``, ``limit_damping``, ``lower``, ``upper`` (nv,), which for free
-        joints are zero or infinite; ``contact_stiffness``, ``contact_damping``, ``tangential_damping``, ``friction``
-        (shapes,); ``gear`` (nu,); ``gravity`` (3,) [m/s^2]. Meaning and units are those of the fields in
-        :mod:`diffenvs.model`.
+        ``mass`` (links,); ``com`` (links, 3); ``inertia`` (links, 6); ``stiffness``, ``rest``, ``damping``,
+        ``armature``, ``limit_stiffness``, ``limit_damping``, ``lower``, ``upper`` (nv,), which for free joints are zero
+        or infinite; ``contact_stiffness``, ``contact_damping``, ``tangential_damping``, ``friction`` (shapes,);
+        ``gear`` (nu,); ``gravity`` (3,). Meaning and units are those of the fields in :mod:`diffenvs.model`; the units
+        are listed in :data:`diffenvs.parameter_table.PARAMETERS`.
     """
     links = model.links
     joints = [link.joint for link in links for _ in range(link.joint.type.nv)]

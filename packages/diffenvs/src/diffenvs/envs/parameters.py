@@ -42,6 +42,8 @@ class Parameters:
         TypeError, ValueError
             If a name, shape, dtype, device or value is wrong; nothing has changed then.
         """
+        if not isinstance(parameters, Mapping):
+            raise TypeError(f"parameters must be a mapping of names to tensors. Got {type(parameters).__name__}.")
         check_parameters(parameters, self._defaults, self._simulator.num_envs)
         self._values.check(parameters)
         own = {name: value if value.requires_grad else value.clone() for name, value in parameters.items()}
