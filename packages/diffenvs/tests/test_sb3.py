@@ -92,7 +92,7 @@ def test_options_count_once_and_are_one_dictionary():
     after = env.reset()
     assert (after == before).all(-1).tolist() == [False, True, True]
     assert (env.reset() == after).all(-1).tolist() == [False] * 3
-    with pytest.raises(TypeError, match="options must be one dictionary for all environments. Got list"):
+    with pytest.raises(TypeError, match=r"options must be one dictionary for all environments. Got list"):
         env.set_options([{}] * 3)
 
 

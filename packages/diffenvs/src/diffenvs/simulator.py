@@ -67,7 +67,7 @@ class Simulator:
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
         self.dtype = check_dtype(dtype)
-        threads = torch.get_num_threads() if num_threads is None else check_count("num_threads", num_threads)
+        self._num_threads = torch.get_num_threads() if num_threads is None else check_count("num_threads", num_threads)
         self.parameters: dict[str, Tensor] = {
             name: torch.as_tensor(value, dtype=self.dtype, device=self.device).unsqueeze(0)
             for name, value in default_parameters(model).items()
@@ -79,7 +79,18 @@ class Simulator:
         self._packed_from: list[Tensor] = []
         """The parameters that were packed, held so that their identity stays theirs."""
         self._structure = Structure.of(model)
-        self._engine = Engine(self._structure, self.num_envs, self.device, self.dtype, min(threads, self.num_envs))
+        threads = min(self._num_threads, self.num_envs)
+        self._engine = Engine(self._structure, self.num_envs, self.device, self.dtype, threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep what makes an equal simulator; recorded launches and the identities of tensors are of this process."""
+        names = ("model", "num_envs", "device", "dtype")
+        arguments = {"num_threads": self._num_threads, **{name: getattr(self, name) for name in names}}
+        return {"arguments": arguments, "parameters": self.parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Simulator.__init__(self, **state["arguments"])
+        self.parameters = state["parameters"]
 
     def step(
         self, q: Tensor, qd: Tensor, action: Tensor, parameters: Mapping[str, Tensor] | None = None

@@ -51,7 +51,7 @@ def check_actions(actions: Any, like: Tensor, ignored: Tensor) -> Tensor:
     if isinstance(actions, np.ndarray):
         if not np.issubdtype(actions.dtype, np.floating) or actions.shape != like.shape:
             raise ValueError(f"{expected}. Got {actions.shape} {actions.dtype}.")
-        actions = torch.tensor(actions, dtype=like.dtype, device=like.device)
+        actions = torch.from_numpy(np.array(actions, dtype=_name(like.dtype), order="C")).to(like.device)
     if not isinstance(actions, Tensor):
         raise TypeError(f"{expected}, a tensor or an array. Got {type(actions).__name__}.")
     if actions.shape != like.shape or actions.dtype != like.dtype:

@@ -14,6 +14,8 @@ from diffenvs.state import State
 
 EXPLODED = 1e6
 """Largest magnitude of a coordinate or velocity [their units] of a state that counts as valid."""
+LIMITS = {"q": EXPLODED, "qd": EXPLODED, "action": 1.0}
+"""Largest magnitude of what a user may set; of other numbers, any that is finite."""
 QUATERNION_TOLERANCE = 1e-3
 """Largest accepted deviation of a quaternion's norm from one."""
 
@@ -62,10 +64,14 @@ class EnvState(State):
 
         Raises
         ------
+        TypeError
+            If it is no mapping.
         ValueError
-            If a name is missing or unknown, a shape, dtype or device differs, a number is not finite or exploded, or
-            the quaternion at one of the columns `quaternions` is not normalised.
+            If a name is missing or unknown, a shape, dtype or device differs, a number is not finite or out of range,
+            or the quaternion at one of the columns `quaternions` is not normalised.
         """
+        if not isinstance(given, Mapping):
+            raise TypeError(f"state must be a mapping of names to tensors. Got {type(given).__name__}.")
         own = self.as_dict()
         if set(given) == {"q", "qd"}:
             kept = {name: own[name] for name in ("stream", "episode", "memory", "factors")}
@@ -75,8 +81,10 @@ class EnvState(State):
             raise ValueError(f"state must have q and qd only, or all of {', '.join(own)}. Got {', '.join(given)}.")
         for name, value in own.items():
             _check_like(name, given[name], value)
-        if (given["factors"].detach() < 0.0).any():
-            raise ValueError("factors of state must not be negative.")
+        for name in ("step_count", "episode", "factors"):
+            wrong = (given[name].detach() < 0).reshape(len(given[name]), -1).any(-1)
+            if wrong.any():
+                raise ValueError(f"{name} of state must not be negative. It is in {rows(wrong)}.")
         for start in quaternions:
             norm = torch.linalg.vector_norm(given["q"].detach()[:, start : start + 4], dim=-1)
             wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE
@@ -103,7 +111,7 @@ def _check_like(name: str, value: object, like: Tensor) -> None:
             f"Got {tuple(value.shape)} {value.dtype} on {value.device}."
         )
     if value.is_floating_point():
-        limit = EXPLODED if name in ("q", "qd") else float("inf")
+        limit = LIMITS.get(name, float("inf"))
         wrong = ~((value.detach().abs() <= limit).all(-1) & value.detach().isfinite().all(-1))
         if wrong.any():
-            raise ValueError(f"{name} of state must be finite and below {limit:g}. It is not in {rows(wrong)}.")
+            raise ValueError(f"{name} of state must be finite and within +-{limit:g}. It is not in {rows(wrong)}.")

@@ -75,15 +75,22 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         seed
             Makes all that follows reproducible. Without one the random stream goes on.
         options
-            None are known.
+            None are known, so that it must be empty.
 
         Returns
         -------
         tuple
             Observation (obs,) and an empty dictionary.
+
+        Raises
+        ------
+        ClosedEnvironmentError, ValueError
+            If closed, or there are options.
         """
+        if options:
+            raise ValueError(f"`options` of reset must be empty. Got {', '.join(map(repr, options))}.")
         super().reset(seed=seed)
-        observations, info = self._envs.reset(seed=seed, options=options)
+        observations, info = self._envs.reset(seed=seed)
         return observations[0].cpu().numpy(), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

@@ -45,6 +45,9 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     SAME_STEP ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the terms of
     its reward, (N,) each, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended.
 
+    What ``pickle`` and ``copy.deepcopy`` make of an environment continues exactly where it is, also in another process;
+    an open graph stays behind. Arguments that are strings and numbers keep ``env.spec`` convertible to JSON.
+
     Parameters
     ----------
     task
@@ -319,9 +322,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
         Raises
         ------
-        ClosedEnvironmentError, ValueError
-            If closed; if a name, shape, dtype or device is wrong, a number is not finite or exploded, or a quaternion
-            is not normalised.
+        ClosedEnvironmentError, TypeError, ValueError
+            If closed; if it is no mapping, a name, shape, dtype or device is wrong, a number is not finite or out of
+            range, a quaternion's norm is off by more than 1e-3, or, under SAME_STEP, an episode is over; nothing has
+            changed then.
         """
         dynamics, now = self._open(), self._now
         if now is None:
@@ -333,7 +337,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             if link.joint.type is JointType.FREE
         ]
         with _no_inference():
-            return self._become(dynamics.rebased(now.replace(state, quaternions)))
+            new = now.replace(state, quaternions)
+            if self.autoreset_mode is AutoresetMode.SAME_STEP and new.needs_reset.any():
+                raise ValueError(f"no episode is over under 'SameStep'. {rows(new.needs_reset)} of state need a reset.")
+            return self._become(dynamics.rebased(new))
 
     # Parameters
 
@@ -476,6 +483,13 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         from diffenvs.rendering.view import TaskView
 
         return TaskView(self.task, self._open().simulator, self._started())
+
+    # Copies and the end
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what cannot be copied: the graph, and the renderer, which is made again when it is needed."""
+        now = None if self._now is None else self._now.detach()
+        return {**self.__dict__, "_now": now, "_observation": self._observation.detach(), "_frames": None}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator, the renderer and all tensors."""
