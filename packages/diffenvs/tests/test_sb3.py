@@ -36,11 +36,16 @@ def test_ppo_trains_on_every_task(id):
     assert len(model.ep_info_buffer) >= 4 * (256 // 4 // 6), "every ended episode must be reported"
 
 
+def test_an_algorithm_makes_an_environment_of_an_id():
+    model = PPO("MlpPolicy", "diffenvs/Hopper-v0", **SETTINGS).learn(16)
+    assert model.num_timesteps == 16
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_is_what_stable_baselines_makes_of_single_environments(dtype):
     fields = {"reset_noise": False, "termination_height": -0.05, "dtype": dtype}  # some episodes end early
     ours = vec_env(num_envs=3, max_episode_steps=12, **fields)
-    theirs = make_vec_env("diffenvs/Hopper-v0", 3, env_kwargs={**fields, "max_episode_steps": 12, "render_mode": None})
+    theirs = make_vec_env("diffenvs/Hopper-v0", 3, env_kwargs={**fields, "max_episode_steps": 12})
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
     np.testing.assert_array_equal(ours.reset(), theirs.reset())

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import stable_baselines3.common.env_checker
+import torch
 from environments import IDS
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
@@ -51,14 +52,6 @@ def test_gymnasiums_time_limit_truncates():
     assert flags == [(False, False), (False, False), (False, True)]
 
 
-def test_environment_is_made_again_from_its_spec():
-    env = make(IDS[1], dtype="float64", action_cost=0.25)
-    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert again.unwrapped.task == env.unwrapped.task
-    assert again.observation_space == env.observation_space
-    assert again.observation_space.dtype == np.float64
-
-
 def test_episodes_of_one_seed_differ_and_repeat():
     env = make()
     first = [env.reset(seed=5)[0], env.reset()[0]]
@@ -90,3 +83,86 @@ def test_keywords_of_the_vector_environment_are_refused_by_name():
     for name in ("num_envs", "num_threads", "autoreset_mode"):
         with pytest.raises(TypeError, match=f"Hopper has no field '{name}'"):
             gymnasium.make("diffenvs/Hopper-v0", **{name: 3})
+
+
+KINDS = {
+    "list": lambda a: a.tolist(),
+    "double": lambda a: a.astype(np.float64),
+    "strided": lambda a: np.repeat(a, 2)[::2],
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "tensor": torch.from_numpy,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_actions_are_taken_as_any_numbers(kind):
+    results = []
+    for convert in (lambda a: a, KINDS[kind]):
+        env = make().unwrapped
+        env.reset(seed=0)
+        results.append(env.step(convert(np.array([0.1, -0.2, 0.3], dtype=np.float32)))[0])
+    assert np.array_equal(*results)
+
+
+def test_options_of_reset_are_refused():
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"`options` of reset must be empty. Got 'reset_mask'"):
+        env.reset(options={"reset_mask": np.array([True])})
+    env.reset(seed=0, options={})
+    env.step(env.action_space.sample())
+
+
+def test_a_context_closes_the_environment():
+    with make() as env:
+        env.reset(seed=0)
+    env.close()
+    with pytest.raises(ClosedEnvironmentError, match="this environment is closed"):
+        env.reset()
+
+
+def test_a_step_after_the_end_is_refused_until_the_reset():
+    env = make(termination_height=1.0)
+    env.reset(seed=0)
+    assert env.step(np.zeros(3))[2]
+    with pytest.raises(ResetNeeded, match="environments 0 are done"):
+        env.step(np.zeros(3))
+    env.reset()
+    env.step(np.zeros(3))
+
+
+def preprocessed():
+    """The stack of wrappers of CleanRL's PPO for continuous actions."""
+    env = gymnasium.wrappers.FlattenObservation(make(max_episode_steps=6))
+    env = gymnasium.wrappers.RecordEpisodeStatistics(env)
+    env = gymnasium.wrappers.NormalizeObservation(gymnasium.wrappers.ClipAction(env))
+    bounds = gymnasium.spaces.Box(-10.0, 10.0, env.observation_space.shape)
+    env = gymnasium.wrappers.TransformObservation(env, lambda obs: np.clip(obs, -10, 10), bounds)
+    return gymnasium.wrappers.TransformReward(gymnasium.wrappers.NormalizeReward(env), lambda r: np.clip(r, -10, 10))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", [gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv])
+def test_gymnasium_makes_vectors_of_wrapped_environments(kind):
+    envs = kind([preprocessed] * 2)
+    observations, _ = envs.reset(seed=0)
+    ends = []
+    for _ in range(14):
+        observations, rewards, _, _, info = envs.step(envs.action_space.sample())
+        ends += [length for length in info.get("episode", {}).get("l", []) if length]
+    assert ends == [6] * 4
+    assert observations.shape == (2, 11)
+    assert np.abs(observations).max() <= 10
+    assert np.isfinite(rewards).all()
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_gymnasium_vectorises_single_environments_by_name(mode):
+    kwargs = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+    envs = gymnasium.make_vec(IDS[0], num_envs=2, vectorization_mode=mode, vector_kwargs=kwargs, action_cost=0.5)
+    observations, _ = envs.reset(seed=0)
+    assert np.array_equal(observations[1], make().reset(seed=1)[0])
+    assert [task.action_cost for task in envs.get_attr("task")] == [0.5, 0.5]
+    envs.close()

@@ -1,7 +1,6 @@
 """DiffVectorEnv: Gymnasium's contract, making, episodes, and users' own tasks."""
 
 import itertools
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import torch
 from environments import IDS, MODES, make, random_actions
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers.vector import ArrayConversion, RecordEpisodeStatistics
 
 import diffenvs
 from diffenvs.envs.vector import DiffVectorEnv
@@ -28,17 +26,6 @@ from diffenvs.testing import check_vector_env
 )
 def test_environments_keep_the_contract(id, dtype, mode):
     check_vector_env(make(id, dtype=dtype, autoreset_mode=mode, max_episode_steps=15), steps=40)
-
-
-@pytest.mark.parametrize("id", IDS)
-def test_environment_is_made_again_from_its_spec_after_json(id):
-    env = make(id, dtype="float64", autoreset_mode="NextStep", max_episode_steps=7, action_cost=0.3, num_threads=1)
-    json.dumps(env.spec.kwargs)
-    again = gymnasium.make_vec(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert again.task == env.task
-    assert again.num_envs == 3
-    for name in ("dtype", "autoreset_mode", "max_episode_steps", "device"):
-        assert getattr(again, name) == getattr(env, name)
 
 
 def test_metadata_and_spaces_describe_the_environment():
@@ -243,17 +230,6 @@ def test_a_registered_task_is_made_by_gymnasium():
     finally:
         gymnasium.registry.pop("tests/Chase-v0")
         diffenvs.TASKS.pop("tests/Chase-v0")
-
-
-def test_gymnasiums_array_conversion_and_statistics_work_on_top():
-    env = make(max_episode_steps=5, num_envs=2)
-    wrapped = RecordEpisodeStatistics(ArrayConversion(env, env_xp=torch, target_xp=np))
-    wrapped.reset(seed=0)
-    rewards = [wrapped.step(np.zeros((2, 3), dtype=np.float32))]
-    rewards += [wrapped.step(np.zeros((2, 3), dtype=np.float32)) for _ in range(4)]
-    info = rewards[-1][4]
-    np.testing.assert_allclose(info["episode"]["r"], np.sum([reward[1] for reward in rewards], axis=0), rtol=1e-6)
-    assert info["episode"]["l"].tolist() == [5, 5]
 
 
 def test_importing_the_package_loads_neither_torch_nor_warp():

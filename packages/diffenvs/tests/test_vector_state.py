@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from environments import make, random_actions
-from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, Error, ResetNeeded
 
 
 def test_state_of_coordinates_only_begins_at_the_origin_and_at_step_zero():
@@ -40,8 +40,15 @@ def broken_states(state):
         "shape": ({**state, "q": q[:, :-1]}, r"q of state must be \(3, 15\) torch.float32 on cpu. Got \(3, 14\)"),
         "dtype": ({**state, "qd": state["qd"].double()}, r"qd of state must be \(3, 14\) torch.float32"),
         "kind": ({**state, "q": q.numpy()}, "q of state must be a tensor. Got ndarray"),
+        "number": (
+            {name: value[:2] for name, value in state.items()},
+            r"q of state must be \(3, 15\) .* Got \(2, 15\)",
+        ),
         "nan": ({**state, "q": q.index_fill(0, torch.tensor([1]), torch.nan)}, "q of state must be finite .* in 1"),
-        "exploded": ({**state, "qd": state["qd"] + 2e6}, r"must be finite and below 1e\+06. It is not in 0, 1, 2"),
+        "exploded": ({**state, "qd": state["qd"] + 2e6}, r"must be finite and within .-1e\+06. It is not in 0, 1, 2"),
+        "action": ({**state, "action": state["action"] + 1.5}, r"action of state must be finite and within .-1\."),
+        "negative": ({**state, "step_count": state["step_count"] - 1}, "step_count of state must not be negative. It "),
+        "over": ({**state, "needs_reset": ~state["needs_reset"]}, "no episode is over under 'SameStep'. 0, 1, 2 of"),
         "origin": ({**state, "origin": state["origin"] + torch.inf}, "origin of state must be finite"),
         "quaternion": (
             {**state, "q": q * 1.01},
@@ -53,7 +60,11 @@ def broken_states(state):
 
 
 @pytest.mark.parametrize(
-    "case", broken_states({"q": torch.zeros(3, 15), "qd": torch.zeros(3, 14), "origin": torch.zeros(3)})
+    "case",
+    broken_states(
+        {name: torch.zeros(3, 15) for name in ("q", "qd", "origin", "action", "step_count")}
+        | {"needs_reset": torch.zeros(3, dtype=torch.bool)}
+    ),
 )
 def test_broken_states_are_refused_and_change_nothing(case):
     env = make("diffenvs/Ant-v0")
@@ -63,6 +74,12 @@ def test_broken_states_are_refused_and_change_nothing(case):
     with pytest.raises(ValueError, match=message):
         env.set_state(state)
     assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+    env.step(torch.zeros(3, 8))
+
+
+def test_a_state_that_is_no_mapping_is_refused():
+    with pytest.raises(TypeError, match=r"state must be a mapping of names to tensors. Got list"):
+        make().set_state([torch.zeros(3, 6), torch.zeros(3, 6)])
 
 
 def test_slightly_wrong_quaternions_are_taken_as_they_are():
@@ -104,14 +121,55 @@ def test_bad_actions_are_refused_and_change_nothing(case):
     env.step(good)
 
 
-def test_arrays_of_floats_are_taken_as_actions():
+KINDS = {
+    "double": lambda a: a.double().numpy(),
+    "longdouble": lambda a: a.numpy().astype(np.longdouble),
+    "big-endian": lambda a: a.numpy().astype(">f4"),
+    "Fortran": lambda a: np.asfortranarray(a.numpy()),
+    "reversed": lambda a: a.numpy()[::-1].copy()[::-1],
+    "strided": lambda a: np.repeat(a.numpy(), 2, axis=1)[:, ::2],
+    "read-only": lambda a: np.frombuffer(a.numpy().tobytes(), dtype=np.float32).reshape(a.shape),
+    "strided tensor": lambda a: a.T.clone().T,
+    "tensor that requires grad": lambda a: a.clone().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_actions_are_taken_as_any_floats_however_they_lie_in_memory(kind):
     results = []
-    for convert in (lambda a: a, lambda a: a.numpy(), lambda a: a.double().numpy()):
+    for convert in (lambda a: a, KINDS[kind]):
         env = make()
         env.reset(seed=0)
         results.append(env.step(convert(random_actions(env, 1)[0]))[0])
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        (-1, "Seed must be greater or equal to zero"),
+        (1.5, "Seed must be a python integer"),
+        (np.int64(3), "Seed must be a python integer"),
+        ([1, 2, 3], "Seed must be a python integer"),
+    ],
+)
+def test_bad_seeds_are_refused_by_gymnasium_and_change_nothing(seed, message):
+    env = make()
+    env.reset(seed=0)
+    before = env.get_state()
+    with pytest.raises(Error, match=message):
+        env.reset(seed=seed)
+    assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+    assert env.np_random_seed == 0
+
+
+def test_a_seeded_generator_decides_where_the_seed_is_left_out():
+    observations = []
+    for _ in range(2):
+        env = make()
+        env.np_random = np.random.default_rng(3)
+        observations.append(env.reset()[0])
+    assert torch.equal(*observations)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +178,9 @@ def test_arrays_of_floats_are_taken_as_actions():
         ({"reset_mask": [True, False, True]}, TypeError, "must be an array or tensor of bool. Got list"),
         ({"reset_mask": np.array([1, 0, 1])}, TypeError, "`reset_mask` must be of bool. Got int64"),
         ({"reset_mask": torch.ones(2, dtype=torch.bool)}, ValueError, r"must have shape \(3,\). Got \(2,\)"),
+        ({"reset_mask": None}, TypeError, "must be an array or tensor of bool. Got NoneType"),
+        ({"reset_mask": torch.ones(3)}, TypeError, "`reset_mask` must be of bool. Got float32"),
+        ({"reset_mask": np.ones((3, 1), dtype=bool)}, ValueError, r"must have shape \(3,\). Got \(3, 1\)"),
         ({"reset_mask": np.zeros(3, dtype=bool)}, ValueError, "must select at least one environment"),
         ({"colour": 1}, ValueError, "`options` of reset knows 'reset_mask' only. Got 'colour'"),
     ],

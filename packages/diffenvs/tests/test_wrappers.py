@@ -29,6 +29,8 @@ class Works:
     """Whether a `reset_mask` can be compared: one wrapper refuses it, another loses it around SyncVectorEnv."""
     converts: bool = False
     """Whether it takes and returns tensors; their values are those of the bare SyncVectorEnv."""
+    pictures: bool = False
+    """Whether it needs pictures of the environments; it changes no values."""
     tensors: bool = False
     """Whether it also works without ArrayConversion, on tensors."""
     note: str = ""
@@ -63,8 +65,8 @@ WRAPPERS: dict[str, Works | Cannot] = {
     "GrayscaleObservation": Cannot(
         wrap=vector.GrayscaleObservation, message="requires an image", note="needs images as observations"
     ),
-    "HumanRendering": Cannot(
-        wrap=vector.HumanRendering, message="Expected env.render_mode", note="needs a `render_mode` with pictures"
+    "HumanRendering": Works(
+        wrap=vector.HumanRendering, pictures=True, note='with `render_mode="rgb_array"`, pygame and OpenCV'
     ),
     "JaxToNumpy": Cannot(
         wrap=lambda env: vector.JaxToNumpy(env).step(np.zeros((3, 3), dtype=np.float32)),
@@ -87,10 +89,10 @@ WRAPPERS: dict[str, Works | Cannot] = {
         wrap=vector.NumpyToTorch, converts=True, note="undoes `ArrayConversion`, for wrappers in between"
     ),
     "RecordEpisodeStatistics": Works(wrap=vector.RecordEpisodeStatistics, partial_reset=False),
-    "RecordVideo": Cannot(
-        wrap=lambda env: vector.RecordVideo(env, "unused"),
-        message="Render mode is None, which is incompatible with RecordVideo",
-        note="needs a `render_mode` with pictures",
+    "RecordVideo": Works(
+        wrap=lambda env: vector.RecordVideo(env, "videos"),
+        pictures=True,
+        note='with `render_mode="rgb_array"`; under SAME_STEP without the last frame of an episode',
     ),
     "RescaleAction": Works(wrap=lambda env: vector.RescaleAction(env, np.float32(-2.0), np.float32(2.0))),
     "RescaleObservation": Cannot(
@@ -128,14 +130,24 @@ WORKING = {name: case for name, case in WRAPPERS.items() if isinstance(case, Wor
 FAILING = {name: case for name, case in WRAPPERS.items() if isinstance(case, Cannot)}
 
 
-def on_arrays(mode):
-    env = make(autoreset_mode=mode, **FIELDS)
+def on_arrays(mode, **kwargs):
+    env = make(autoreset_mode=mode, **FIELDS, **kwargs)
     return vector.ArrayConversion(env, env_xp=torch, target_xp=np)
 
 
 def reference(mode):
     kwargs = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
     return gymnasium.make_vec("diffenvs/Hopper-v0", num_envs=3, **kwargs, **FIELDS)
+
+
+def with_pictures(mode):
+    env = on_arrays(mode, render_mode="rgb_array", width=32, height=24)
+    env.reset(seed=0)
+    try:
+        env.render()
+    except RuntimeError as error:
+        pytest.skip(str(error))  # the system has no OpenGL
+    return env
 
 
 def plain(value):
@@ -154,11 +166,11 @@ def plain(value):
     return kept if any(kept.values()) else {}
 
 
-def run(env, mode, *, partial_reset, tensors):
-    """What a wrapped environment returns over two and a half episodes."""
+def run(env, mode, *, partial_reset, tensors, steps=10):
+    """What a wrapped environment returns over one and a half episodes or more."""
     rng = np.random.default_rng(0)
     results = [plain(env.reset(seed=0)[0])]
-    for i in range(10):
+    for i in range(steps):
         if partial_reset and i == 2:
             results.append(plain(env.reset(options={"reset_mask": np.array([True, False, True])})[0]))
         action = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
@@ -186,7 +198,7 @@ def test_every_wrapper_of_gymnasium_is_classified():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", WORKING)
+@pytest.mark.parametrize("name", [name for name, case in WORKING.items() if not case.pictures])
 def test_wrapper_does_what_it_does_around_single_environments(name, mode):
     case = WORKING[name]
     if mode not in case.modes:
@@ -197,6 +209,25 @@ def test_wrapper_does_what_it_does_around_single_environments(name, mode):
     ours = run(case.wrap(on_arrays(mode)), mode, partial_reset=case.partial_reset, tensors=case.converts)
     theirs = run(bare if case.converts else case.wrap(bare), mode, partial_reset=case.partial_reset, tensors=False)
     check_close(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:.*Recorded episodes will not contain the last frame:UserWarning")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [name for name, case in WORKING.items() if case.pictures])
+def test_wrapper_of_pictures_shows_them_and_changes_nothing(name, mode, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable, value in {"SDL_VIDEODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}.items():
+        monkeypatch.setenv(variable, value)
+    env = WORKING[name].wrap(with_pictures(mode))
+    results = run(env, mode, partial_reset=False, tensors=False, steps=6)
+    if name == "HumanRendering":
+        assert env.window.get_size() == (32, 24)
+        assert env.window.get_at((8, 6)) != env.window.get_at((8, 1)), "the window must not be blank"
+    env.close()
+    if name == "RecordVideo":
+        videos = {video.stem: video.stat().st_size for video in tmp_path.glob("videos/*.mp4")}
+        assert min(videos[f"rl-video-episode-{episode}"] for episode in (0, 1)) > 500
+    check_close(results, run(reference(mode), mode, partial_reset=False, tensors=False, steps=6))
 
 
 @pytest.mark.parametrize("name", [name for name, case in WORKING.items() if case.tensors])
