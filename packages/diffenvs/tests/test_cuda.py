@@ -1,11 +1,16 @@
 """The same kernels on a GPU: the numbers of the CPU, also when a window is captured in a CUDA graph."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+from environments import make
 from gradients import Inputs, rollout
 from simulators import ROBOTS, golden, simulator, tensor
 from torch import Tensor
 
+from diffenvs.sb3 import SB3VecEnv
 from diffenvs.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
@@ -95,3 +100,34 @@ def test_tensor_on_the_cpu_is_refused_by_a_simulator_on_the_gpu():
     values = leaves(inputs("hopper"), "cpu")
     with pytest.raises(ValueError, match=r"q must be \(8, 6\) torch.float64 on cuda:0. Got .* on cpu"):
         rollout(sim, values)
+
+
+def test_stable_baselines_sees_arrays_of_the_same_numbers():
+    results = []
+    for device in ("cpu", "cuda"):
+        env = SB3VecEnv(make(device=device, dtype="float64", max_episode_steps=2, early_termination=False))
+        env.seed(0)
+        results.append([env.reset(), *(env.step(np.full((3, 3), 0.1))[0] for _ in range(3))])
+        assert all(isinstance(array, np.ndarray) for array in results[-1])
+    np.testing.assert_allclose(*results, rtol=SAME, atol=SAME)
+
+
+def test_a_copied_environment_goes_on_on_its_gpu():
+    env = make(device="cuda")
+    env.reset(seed=0)
+    actions = torch.zeros(3, 3, device="cuda")
+    again = copy.deepcopy(env)
+    assert again.device == env.device
+    assert torch.equal(again.step(actions)[0], env.step(actions)[0])
+
+
+def test_closed_environments_leave_no_memory_of_the_gpu():
+    def cycle():
+        env = make(device="cuda", num_envs=256)
+        env.reset(seed=0)
+        env.step_grad(torch.zeros(256, 3, device="cuda", requires_grad=True))[0].sum().backward()
+        env.close()
+        return torch.cuda.memory_allocated()
+
+    cycle()
+    assert cycle() == cycle()

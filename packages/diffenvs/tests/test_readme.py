@@ -8,7 +8,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_code_of_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     for block in blocks:
         exec(block, names)
@@ -17,3 +17,4 @@ def test_code_of_the_readme_runs():
     assert names["qd"].requires_grad
     assert names["varied"].randomize == names["ranges"]
     assert names["friction"].grad is not None
+    assert names["model"].num_timesteps == 512

@@ -1,5 +1,6 @@
 """Gymnasium's vector wrappers around our environments: each one works as around SyncVectorEnv, or is known not to."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +259,13 @@ def table():
         marks = ["yes" if mark else "no" for mark in (*yes, works and case.tensors)]
         rows.append(f"| `{name}` | {' | '.join(marks)} | {case.note} |")
     return "\n".join(rows)
+
+
+def test_code_of_the_documentation_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert names["observations"].shape == (16, 37)
 
 
 def test_documentation_has_the_table_of_the_tests():
