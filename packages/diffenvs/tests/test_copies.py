@@ -102,6 +102,21 @@ def test_a_copy_leaves_the_graph_behind(copier):
 
 
 @copied
+def test_a_copy_keeps_the_parameters_that_were_given_and_drawn(copier):
+    env = make("diffenvs/Ant-v0", max_episode_steps=3, randomize={"mass": (0.5, 2.0)})
+    env.reset(seed=0)
+    scale = torch.tensor(0.5, requires_grad=True)
+    actions = random_actions(env, 8)
+    env.set_parameters({"gear": scale * env.parameters["gear"]})
+    env.step_grad(actions[0])
+    again = copier(env)
+    for name, value in env.parameters.items():
+        assert torch.equal(again.parameters[name], value)
+        assert not again.parameters[name].requires_grad
+    check_same(run(env, actions[1:]), run(again, actions[1:]))
+
+
+@copied
 def test_environments_that_are_not_reset_or_closed_are_copied_as_they_are(copier):
     env = make()
     again = copier(env)
@@ -166,7 +181,14 @@ def test_another_process_goes_on_exactly(tmp_path):
             check_same(expected[id], result)
 
 
-FIELDS = {"dtype": "float64", "device": "cpu", "max_episode_steps": 7, "action_cost": 0.3, "early_termination": False}
+FIELDS = {
+    "dtype": "float64",
+    "device": "cpu",
+    "max_episode_steps": 7,
+    "randomize": {"mass": [0.5, 1.0]},
+    "action_cost": 0.3,
+    "early_termination": False,
+}
 
 
 def through_json(spec):

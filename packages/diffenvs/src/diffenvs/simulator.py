@@ -83,10 +83,11 @@ class Simulator:
         self._engine = Engine(self._structure, self.num_envs, self.device, self.dtype, threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep what makes an equal simulator; recorded launches and the identities of tensors are of this process."""
+        """Keep what makes an equal simulator, not recorded launches, the identities of tensors, and graphs."""
         names = ("model", "num_envs", "device", "dtype")
         arguments = {"num_threads": self._num_threads, **{name: getattr(self, name) for name in names}}
-        return {"arguments": arguments, "parameters": self.parameters}
+        parameters = {name: value.detach() for name, value in self.parameters.items()}
+        return {"arguments": arguments, "parameters": parameters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Simulator.__init__(self, **state["arguments"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -31,6 +32,11 @@ class Parameters:
         self._given = self._defaults
         self._learnt = False
         self._applied: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the values; what is learnt, and its graph, stay with their owner."""
+        given = {name: value.detach() for name, value in self._given.items()}
+        return {**self.__dict__, "_given": given, "_learnt": False, "_applied": None}
 
     def give(self, parameters: Mapping[str, Tensor]) -> None:
         """Take parameters by name, (N or 1, count[, components]); the model has the others.
