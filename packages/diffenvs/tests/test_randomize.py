@@ -220,7 +220,27 @@ def test_wrong_ranges_are_refused_by_name(randomize, error, message):
         gymnasium.make(HOPPER, randomize=randomize)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+
+
+@needs_cuda
+def test_randomised_steps_on_cuda_never_wait_for_the_device():
+    env = make(ANT, 64, device="cuda", randomize=RANGES, max_episode_steps=5)
+    env.reset(seed=0)
+    friction = env.parameters["friction"].requires_grad_()
+    env.set_parameters({"friction": friction})
+    action = torch.zeros(64, 8, device="cuda")
+    env.step_grad(action)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(12):
+            env.step(action)
+            env.step_grad(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
 def test_factors_on_cuda_are_those_of_the_cpu():
     here, there = (make(randomize=RANGES, dtype="float64", device=device) for device in ("cpu", "cuda"))
     for env in (here, there):

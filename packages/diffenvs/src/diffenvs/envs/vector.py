@@ -365,8 +365,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             By name, shared (1, count[, components]) or per environment (N, count[, components]), of the environment's
             dtype and device; names that are left out are the model's again. Steps of :meth:`step_grad` carry
             gradients to tensors that require grad, which are used themselves, so that an optimiser's steps are seen;
-            :meth:`detach` leaves them attached. Others are copied. With ``randomize`` each episode's factors multiply
-            them.
+            :meth:`detach` leaves them attached. Others are copied. Values are checked when they are given. With
+            ``randomize`` each episode's factors multiply them.
 
         Raises
         ------
