@@ -102,6 +102,21 @@ def test_a_copy_leaves_the_graph_behind(copier):
 
 
 @copied
+def test_a_copy_draws_pictures_of_its_own(copier):
+    env = make(render_mode="rgb_array", width=32, height=24)
+    env.reset(seed=0)
+    try:
+        frames = env.render()
+    except RuntimeError as error:
+        pytest.skip(str(error))  # the system has no OpenGL
+    again = copier(env)
+    np.testing.assert_array_equal(again.render(), frames)
+    env.close()
+    np.testing.assert_array_equal(again.render(), frames)
+    again.close()
+
+
+@copied
 def test_a_copy_keeps_the_parameters_that_were_given_and_drawn(copier):
     env = make("diffenvs/Ant-v0", max_episode_steps=3, randomize={"mass": (0.5, 2.0)})
     env.reset(seed=0)

@@ -1,5 +1,6 @@
 """The live view: a server that a browser finds, with controls that act."""
 
+import copy
 import threading
 import time
 import urllib.request
@@ -29,6 +30,16 @@ def test_a_browser_finds_it_and_steps_update_it(env):
     env.step(torch.ones(5, 8))
     assert not np.allclose(foot.position, before)
     assert env.render() is None
+
+
+def test_a_copy_opens_a_view_of_its_own(env):
+    again = copy.deepcopy(env)
+    assert again._live is None
+    again.step(torch.zeros(5, 8))
+    assert again._live.url != env._live.url
+    again.close()
+    with urllib.request.urlopen(env._live.url, timeout=10) as page:
+        assert page.status == 200
 
 
 def test_pause_holds_the_simulation(env):

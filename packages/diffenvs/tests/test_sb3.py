@@ -36,6 +36,16 @@ def test_ppo_trains_on_every_task(id):
     assert len(model.ep_info_buffer) >= 4 * (256 // 4 // 6), "every ended episode must be reported"
 
 
+def test_ppo_learns_to_hop():
+    env = VecNormalize(vec_env(num_envs=64, num_threads=1))
+    settings = {**SETTINGS, "n_steps": 32, "batch_size": 512, "n_epochs": 5, "learning_rate": 1e-3}
+    model = PPO("MlpPolicy", env, **settings).learn(10_000)
+    before = np.mean([episode["r"] for episode in model.ep_info_buffer])
+    model.learn(30_000, reset_num_timesteps=False)
+    after = np.mean([episode["r"] for episode in model.ep_info_buffer])
+    assert before < 0.0 < 50.0 < after
+
+
 def test_an_algorithm_makes_an_environment_of_an_id():
     model = PPO("MlpPolicy", "diffenvs/Hopper-v0", **SETTINGS).learn(16)
     assert model.num_timesteps == 16

@@ -31,8 +31,8 @@ class SB3VecEnv(VecEnv):
     environments share their attributes. `seed` seeds them all with one number: their random streams differ by their
     index. Conversion and statistics are Gymnasium's, no gradient passes.
 
-    The package rpo, which works with any differentiable environment and imports none, has ``rpo.TorchVecEnv`` for the
-    same purpose; there is no need of this one in front of it.
+    The package rpo imports no simulator: its algorithms take `env` itself, and for its PPO it has ``rpo.TorchVecEnv``,
+    which adapts whatever keeps its protocol.
 
     Parameters
     ----------

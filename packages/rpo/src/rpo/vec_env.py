@@ -19,6 +19,8 @@ from rpo.episodes import EpisodeStatistics
 class TorchVecEnv(VecEnv):
     """NumPy view of a differentiable vector environment, for Stable-Baselines3's callbacks, `evaluate_policy` and PPO.
 
+    It knows nothing but the protocol. diffenvs has an adapter of its own, for those who use Stable-Baselines3 without rpo.
+
     Parameters
     ----------
     env

@@ -487,9 +487,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     # Copies and the end
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what cannot be copied: the graph, and the renderer, which is made again when it is needed."""
+        """Leave behind what cannot be copied: the graph, and views, which are opened again when they are needed."""
         now = None if self._now is None else self._now.detach()
-        return {**self.__dict__, "_now": now, "_observation": self._observation.detach(), "_frames": None}
+        left = {"_frames": None, "_live": None}
+        return {**self.__dict__, "_now": now, "_observation": self._observation.detach(), **left}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator, the renderer and all tensors."""
