@@ -19,7 +19,7 @@ from rpo.episodes import EpisodeStatistics
 class TorchVecEnv(VecEnv):
     """NumPy view of a differentiable vector environment, for Stable-Baselines3's callbacks, `evaluate_policy` and PPO.
 
-    It knows nothing but the protocol. diffenvs has an adapter of its own, for those who use Stable-Baselines3 without rpo.
+    It knows nothing but the protocol. diffenvs has an adapter of its own for users without rpo.
 
     Parameters
     ----------
