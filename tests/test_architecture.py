@@ -23,6 +23,7 @@ FORBIDDEN = {
     "diffenvs.robots": ["torch", "warp", "gymnasium", "diffenvs.simulator"],
     "diffenvs.tasks": ["warp", "gymnasium", "diffenvs.simulator", "diffenvs.kernels", "diffenvs.envs"],
     "diffenvs.simulator": ["gymnasium", "diffenvs.envs", "diffenvs.tasks", "diffenvs.robots"],
+    "diffenvs.tables": ["warp", "diffenvs.simulator", "diffenvs.envs"],
     "diffenvs.envs": ["warp", "diffenvs.kernels", "diffenvs.robots"],
 }
 # Imported all the same: by a function, where the name is convenient for users, or because an extra installs it.

@@ -26,7 +26,7 @@ class Humanoid(AbstractLocomotion):
     termination_height: float = 0.74
     """Of the torso, below which the episode ends [m]."""
     height_tolerance: float = 0.1
-    """Height above the termination height at which the reward of height changes sign, and above that is no more [m]."""
+    """Height above the termination height at which the reward of height changes sign; it grows as far again [m]."""
     height_weight: float = 10.0
     """Reward of height per metre where it is positive."""
     target: Vector3 = (200.0, 0.0, 0.0)
