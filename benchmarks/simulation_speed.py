@@ -2,8 +2,8 @@
 
 Every figure is measured in a process of its own, through the public environment: observations, rewards and resets are
 included. "forward" is `step`; "with gradients" is a window of 32 `step_grad` and the backward pass of the summed
-rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions.
-It runs on Linux.
+rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions and as
+many environments as in the paper. It runs on Linux.
 """
 
 import argparse
@@ -22,8 +22,6 @@ from typing import Any
 
 HORIZON = 32
 REPETITIONS = 7
-TASKS = {"diffenvs/Hopper-v0": 1024, "diffenvs/Ant-v0": 128}
-"""Number of environments in the paper's setting."""
 GRADIENT_MEMORY_ENVS = 1024
 
 
@@ -62,18 +60,24 @@ def run_window(env, actions):
     return actions.grad
 
 
-def measure_speed(task: str, num_envs: int, threads: int) -> Speed:
+def clock_of(cpu_time: bool):
+    """Clock that counts the CPU's time on this process, or the one on the wall."""
+    return time.process_time if cpu_time else time.perf_counter
+
+
+def measure_speed(task: str, num_envs: int, threads: int, cpu_time: bool) -> Speed:
     """Best of several windows of steps."""
+    clock = clock_of(cpu_time)
     env, actions = make(task, num_envs, threads)
     run_window(env, actions)
     best = {"forward": float("inf"), "with_gradients": float("inf")}
     for _ in range(REPETITIONS):
-        start = time.perf_counter()
+        start = clock()
         for action in actions:
             env.step(action)
-        middle = time.perf_counter()
+        middle = clock()
         run_window(env, actions)
-        end = time.perf_counter()
+        end = clock()
         best = {
             "forward": min(best["forward"], middle - start),
             "with_gradients": min(best["with_gradients"], end - middle),
@@ -82,20 +86,21 @@ def measure_speed(task: str, num_envs: int, threads: int) -> Speed:
     return Speed(**{name: steps / seconds for name, seconds in best.items()})
 
 
-def measure_compilation(task: str, cache: str) -> float:
+def measure_compilation(task: str, cache: str, cpu_time: bool) -> float:
     """Seconds from making an environment to the end of its first window, less those of a second window."""
     import warp as wp
 
     import diffenvs.simulator  # noqa: F401 - imports are not what is measured
 
     wp.config.kernel_cache_dir = cache
-    start = time.perf_counter()
+    clock = clock_of(cpu_time)
+    start = clock()
     env, actions = make(task, 1, 1)
     run_window(env, actions)
-    first = time.perf_counter() - start
-    start = time.perf_counter()
+    first = clock() - start
+    start = clock()
     run_window(env, actions)
-    return first - (time.perf_counter() - start)
+    return first - (clock() - start)
 
 
 def measure_memory(task: str, num_envs: int) -> tuple[float, float]:
@@ -138,23 +143,33 @@ def processor() -> str:
 
 def main() -> None:
     """Measure and print."""
+    import diffenvs
+    from rpo.presets import PAPER
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    tasks = parser.parse_args().tasks
+    parser.add_argument("--tasks", nargs="+", default=list(diffenvs.TASKS), choices=diffenvs.TASKS)
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count seconds of one core's time, on a machine that has other work too",
+    )
+    arguments = parser.parse_args()
     cores = os.cpu_count() or 1
-    print(f"{processor()}, {cores} cores, Python {platform.python_version()}, float32\n")
-    print("| task | N | cores | forward [1/s] | with gradients [1/s] |")
+    unit = "CPU second" if arguments.cpu_time else "second"
+    print(f"{processor()}, {cores} cores, Python {platform.python_version()}, float32, steps a {unit}\n")
+    print("| task | N | cores | forward | with gradients |")
     print("| --- | --- | --- | --- | --- |")
-    for task in tasks:
-        for threads in sorted({1, cores}):
-            speed = in_fresh_process(measure_speed, task, TASKS[task], threads)
-            print(f"| {task} | {TASKS[task]} | {threads} | {speed.forward:,.0f} | {speed.with_gradients:,.0f} |")
+    for task in arguments.tasks:
+        num_envs = PAPER.num_envs(task)
+        for threads in sorted({1} if arguments.cpu_time else {1, cores}):
+            speed = in_fresh_process(measure_speed, task, num_envs, threads, arguments.cpu_time)
+            print(f"| {task} | {num_envs} | {threads} | {speed.forward:,.0f} | {speed.with_gradients:,.0f} |")
     print("\n| task | first use [s] | later starts [s] | window, N = 1024, H = 32 [MiB] | whole process [MiB] |")
     print("| --- | --- | --- | --- | --- |")
-    for task in tasks:
+    for task in arguments.tasks:
         with tempfile.TemporaryDirectory() as cache:
-            cold = in_fresh_process(measure_compilation, task, cache)
-            cached = in_fresh_process(measure_compilation, task, cache)
+            cold = in_fresh_process(measure_compilation, task, cache, arguments.cpu_time)
+            cached = in_fresh_process(measure_compilation, task, cache, arguments.cpu_time)
         peak, window = in_fresh_process(measure_memory, task, GRADIENT_MEMORY_ENVS)
         print(f"| {task} | {cold:.1f} | {cached:.2f} | {window:.0f} | {peak:.0f} |")
 
