@@ -5,18 +5,18 @@ state, the actions or one of the parameters) along a normal direction. Errors ar
 with respect to that input, which is the standard deviation of derivatives along such directions.
 
 A central difference is meaningless where a kink lies between its two ends. A direction counts at a step size only if
-both ends touch the ground with the same points, sliding or sticking, approaching or receding, and violate the same
-joint limits, in every substep; directions that count at no step size are excluded.
+both ends touch with the same points on the same sides, sliding or sticking, approaching or receding, and violate the
+same joint limits, in every substep; directions that count at no step size are excluded.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from contacts import contacts
 from torch import Tensor
 
 from diffenvs.model import JointType, Model
-from diffenvs.parameters import ARRAYS
 from diffenvs.simulator import Simulator, Trace
 
 STEPS = (1e-5, 1e-6, 1e-7)
@@ -127,57 +127,11 @@ def activity(simulator: Simulator, inputs: Inputs) -> Tensor:
     for action in inputs["action"].unbind(1):
         trace = simulator.trace(q, qd, action, parameters(inputs))
         q, qd = trace.q[:, -1], trace.qd[:, -1]
-        contacts = ground_contacts(simulator.model, trace, values)
-        sides += [contacts.touching, contacts.sliding, contacts.approaching, contacts.deep]
+        touch = contacts(simulator.model, trace, values)
+        sides += [touch.touching, touch.sliding, touch.approaching, touch.deep, touch.sides]
         sides += [*_limits(simulator.model, trace, values)]
         sides.append((action.abs() < 1.0)[:, None])
     return torch.cat([side.flatten(1) for side in sides], dim=1)
-
-
-@dataclass(frozen=True)
-class Contacts:
-    """State of the contact points in each substep, (N, substeps, points)."""
-
-    depth: Tensor
-    """Negative below the ground [m]."""
-    touching: Tensor
-    sliding: Tensor
-    """Whether it touches and friction is at the Coulomb bound."""
-    approaching: Tensor
-    """Whether it touches and moves down."""
-    deep: Tensor
-    """Whether it is below the depth where damping grows."""
-
-
-def ground_contacts(model: Model, trace: Trace, values: Inputs) -> Contacts:
-    """Contact points of the model along a trace, with the parameters `values` (N or 1, shapes)."""
-    owners, locals_, radii, shapes = [], [], [], []
-    all_shapes = [(i, shape) for i, link in enumerate(model.links) for shape in link.shapes]
-    for k, (link, shape) in enumerate(all_shapes):
-        for position, radius in shape.contact_points():
-            owners.append(link), locals_.append(position), radii.append(radius), shapes.append(k)
-    pose, velocity = trace.link_pose[:, :, owners], trace.link_velocity[:, :, owners]
-    up, radius = pose.new_tensor(model.up), pose.new_tensor(radii)
-    x = pose.new_tensor(locals_).view(-1, 3).expand(*pose.shape[:-1], 3)
-    u, w = pose[..., 3:6], pose[..., 6:]
-    rotated = (2 * w * w - 1) * x + 2 * w * torch.linalg.cross(u, x) + 2 * u * (u * x).sum(-1, keepdim=True)
-    point = pose[..., :3] + rotated - up * radius[:, None]
-    speed = velocity[..., 3:] + torch.linalg.cross(velocity[..., :3], point)
-    normal_speed, depth = speed @ up, point @ up
-    slip = (speed - normal_speed[..., None] * up).norm(dim=-1)
-    stiffness, damping, viscosity, friction = (values[name][:, None, shapes] for name in ARRAYS["material"])
-    materials = [all_shapes[k][1].material for k in shapes]
-    damping_depth = depth.new_tensor([material.damping_depth for material in materials])
-    total = depth.new_tensor([material.friction_bound == "total" for material in materials])
-    touching = depth < 0.0
-    viscous = damping * torch.minimum(depth.abs(), damping_depth) * (-normal_speed).clamp(min=0.0)
-    return Contacts(
-        depth=depth,
-        touching=touching,
-        sliding=touching & (viscosity * slip > friction * (stiffness * depth.abs() + total * viscous)),
-        approaching=touching & (normal_speed < 0.0),
-        deep=depth < -damping_depth,
-    )
 
 
 def _limits(model: Model, trace: Trace, values: Inputs) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+import rigid_bodies
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from diffenvs.robots.ant import ant
 from diffenvs.robots.anymal import anymal
 from diffenvs.robots.hopper import hopper
 from diffenvs.robots.humanoid import humanoid
-from diffenvs.simulator import Simulator
+from diffenvs.simulator import Simulator, Trace
 
 ROBOTS = {"hopper": hopper(), "ant": ant(), "humanoid": humanoid(), "anymal": anymal()}
 UPRIGHT = (-(0.5**0.5), 0, 0, 0.5**0.5)
@@ -69,6 +70,26 @@ def steps(simulator: Simulator, q: Tensor, qd: Tensor, actions: Tensor) -> tuple
         q, qd = simulator.step(q, qd, action)
         states.append((q, qd))
     return torch.stack([state[0] for state in states]), torch.stack([state[1] for state in states])
+
+
+def centres_of_mass(trace: Trace, model: Model) -> torch.Tensor:
+    """Centres of mass at the start of a trace, (N, links, 3)."""
+    pose, com = trace.link_pose[:, 0], tensor([link.com for link in model.links])
+    u, w = pose[..., 3:6], pose[..., 6:]
+    com = com.expand_as(u)
+    rotated = (2 * w * w - 1) * com + 2 * w * torch.linalg.cross(u, com) + 2 * u * (u * com).sum(-1, keepdim=True)
+    return pose[..., :3] + rotated
+
+
+def momentum(trace: Trace, model: Model) -> np.ndarray:
+    """Momentum about the origin at the start of a trace of one environment: the sum of I V over the links, (6,)."""
+    centres, total = centres_of_mass(trace, model)[0].numpy(), np.zeros(6)
+    motion = trace.link_pose[0, 0].numpy(), trace.link_velocity[0, 0].numpy()
+    for link, c, X, V in zip(model.links, centres, *motion, strict=True):
+        R, p = rigid_bodies.matrix(X[3:]), link.mass * (V[3:] + np.cross(V[:3], c))
+        spin = R @ rigid_bodies.inertia_matrix(link.inertia) @ R.T @ V[:3]
+        total += np.r_[spin + np.cross(c, p), p]
+    return total
 
 
 def body(joint: Joint, *, mass: float = 1.0, name: str = "body", parent: str | None = None, **fields: object) -> Link:

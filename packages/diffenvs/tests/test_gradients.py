@@ -5,7 +5,8 @@ from math import inf, nan
 
 import pytest
 import torch
-from gradients import STATE, Inputs, gradient_errors, ground_contacts, rollout
+from contacts import contacts
+from gradients import STATE, Inputs, gradient_errors, rollout
 from simulators import MATERIAL, ROBOTS, STANDING, at_rest, ball, body, repeated, simulator, steps, tensor
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def scene_inputs(robot: str, scene: Scene, horizon: int, random: torch.Generator
     if free:
         q[:, 3:7] /= q[:, 3:7].norm(dim=-1, keepdim=True)
     qd, zero = q.new_zeros(ENVS, model.nv), q.new_zeros(ENVS, model.nu)
-    q[:, 1] += scene.gap - ground_contacts(model, sim.trace(q, qd, zero), sim.parameters).depth[:, 0].amin(1)
+    q[:, 1] += scene.gap - contacts(model, sim.trace(q, qd, zero), sim.parameters).depth[:, 0].amin(1)
     if scene.settle:
         q = steps(sim, q, qd, zero.expand(scene.settle, -1, -1))[0][-1]
     qd = scene.agitation * normal(ENVS, model.nv)
@@ -81,9 +82,9 @@ def scene_contacts(robot: str, inputs: Inputs) -> tuple[float, float, float]:
     values = {name: value for name, value in inputs.items() if name not in STATE}
     for action in inputs["action"].unbind(1):
         trace = sim.trace(q, qd, action, values)
-        contacts = ground_contacts(sim.model, trace, values)
-        touching.append(contacts.touching)
-        sliding.append(contacts.sliding)
+        touch = contacts(sim.model, trace, values)
+        touching.append(touch.touching)
+        sliding.append(touch.sliding)
         q, qd = trace.q[:, -1], trace.qd[:, -1]
     touches, slides = torch.cat(touching, 1), torch.cat(sliding, 1)
     sticking = (touches & ~slides).sum() / touches.sum()
@@ -146,7 +147,7 @@ def test_gradients_of_all_joints_and_shapes_equal_central_differences(unit):
         q[:, start + 1] += 0.3
         if unit:
             q[:, start + 3 : start + 7] /= q[:, start + 3 : start + 7].norm(dim=-1, keepdim=True)
-    touching = ground_contacts(model, sim.trace(q, qd, action), sim.parameters).touching.any(1)
+    touching = contacts(model, sim.trace(q, qd, action), sim.parameters).touching.any(1)
     assert touching.any(0)[[0, -1]].all(), "the box and the ball touch in some environments"
     parameters = repeated(sim.parameters, ENVS)
     parameters["stiffness"] = parameters["stiffness"] + 3.0

@@ -5,12 +5,21 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 import pytest
-import rigid_bodies
 import torch
-from simulators import MATERIAL, ROBOTS, STANDING, ball, body, simulator, steps, tensor
+from simulators import (
+    MATERIAL,
+    ROBOTS,
+    STANDING,
+    ball,
+    body,
+    centres_of_mass,
+    momentum,
+    simulator,
+    steps,
+    tensor,
+)
 
 from diffenvs.model import Actuator, Joint, JointType, Link, Material, Model, Sphere
-from diffenvs.simulator import Trace
 
 G = 9.81
 DT, SUBSTEPS = 1.0 / 60.0, 16
@@ -53,15 +62,6 @@ def pendulum(**options) -> Model:
         inertia=(1 / 12, 0.0, 1 / 12, 0.0, 0.0, 0.0),
     )
     return Model(name="pendulum", links=(rod,), **options)
-
-
-def centres_of_mass(trace: Trace, model: Model) -> torch.Tensor:
-    """Centres of mass at the start of a trace, (N, links, 3)."""
-    pose, com = trace.link_pose[:, 0], tensor([link.com for link in model.links])
-    u, w = pose[..., 3:6], pose[..., 6:]
-    com = com.expand_as(u)
-    rotated = (2 * w * w - 1) * com + 2 * w * torch.linalg.cross(u, com) + 2 * u * (u * com).sum(-1, keepdim=True)
-    return pose[..., :3] + rotated
 
 
 def test_free_fall_follows_the_parabola_of_the_integrator():
@@ -148,17 +148,11 @@ def momentum_drift(substeps: int) -> np.ndarray:
     q[:3] = (1.0, 2.0, 3.0)
     q_end, qd_end = run(model, q, ACROBAT_QD, 60, action=[1.0, -0.7])
     sim, zero = simulator(model, 1), tensor(np.zeros((1, 2)))
-    momenta = []
-    for state in ((q, ACROBAT_QD), (q_end[-1], qd_end[-1])):
-        trace = sim.trace(*(tensor([x]) for x in state), zero)
-        centres, momentum = centres_of_mass(trace, model)[0].numpy(), np.zeros(6)
-        motion = trace.link_pose[0, 0].numpy(), trace.link_velocity[0, 0].numpy()
-        for link, c, X, V in zip(model.links, centres, *motion, strict=True):
-            R, p = rigid_bodies.matrix(X[3:]), link.mass * (V[3:] + np.cross(V[:3], c))
-            spin = R @ rigid_bodies.inertia_matrix(link.inertia) @ R.T @ V[:3]
-            momentum += np.r_[spin + np.cross(c, p), p]
-        momenta.append(momentum)
-    before, after = (momentum.reshape(2, 3) for momentum in momenta)
+    before, after = (
+        momentum(sim.trace(*(tensor([x]) for x in state), zero), model)
+        for state in ((q, ACROBAT_QD), (q_end[-1], qd_end[-1]))
+    )
+    before, after = before.reshape(2, 3), after.reshape(2, 3)
     return np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
 
 

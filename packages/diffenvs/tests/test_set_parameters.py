@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from contacts import contacts
 from environments import make, random_actions
-from gradients import STATE, gradient_errors, ground_contacts, parameters
+from gradients import STATE, gradient_errors, parameters
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from simulators import simulator
 
@@ -38,10 +39,10 @@ def sliding(env, alone):
     given = {name: value * (1 + 0.05 * normal(n, *value.shape[1:])) for name, value in model.items()}
     action = 0.3 * normal(n, 4, env.model.nu)
     trace = alone.trace(state["q"], state["qd"], action[:, 0])
-    state["q"][:, 1] -= ground_contacts(env.model, trace, alone.parameters).depth[:, 0].amin(1) + 0.005
+    state["q"][:, 1] -= contacts(env.model, trace, alone.parameters).depth[:, 0].amin(1) + 0.005
     state["qd"][:, 3 if env.model.nq > env.model.nv else 0] += 2.0
     trace = alone.trace(state["q"], state["qd"], action[:, 0], given)
-    assert ground_contacts(env.model, trace, alone.parameters | given).sliding.any(-1).any(-1).all()
+    assert contacts(env.model, trace, alone.parameters | given).sliding.any(-1).any(-1).all()
     return {"q": state["q"], "qd": state["qd"], "action": action, **given}
 
 

@@ -11,7 +11,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from diffenvs.kernels.control_step import Tree, control_step
+from diffenvs.contact_candidates import Candidates, bounding_sphere
+from diffenvs.kernels.arguments import ContactKind, Tree, arguments
 from diffenvs.model import Model
 from diffenvs.spatial import algebra
 
@@ -24,10 +25,7 @@ class Structure:
     """Index tables of a model, in the order of the kernel."""
 
     model: Model
-    points: tuple[tuple[tuple[float, float, float], float], ...]
-    """Points that touch the ground: position in the link's frame and radius [m]."""
-    point_owners: tuple[tuple[int, int], ...]
-    """Index of the link and index of the shape of each contact point."""
+    candidates: Candidates
     dof_links: tuple[int, ...]
     """Index of the link that each degree of freedom moves."""
     entries: tuple[tuple[int, int], ...]
@@ -36,14 +34,6 @@ class Structure:
     @classmethod
     def of(cls, model: Model) -> Structure:
         """Derive the tables of a model."""
-        points, owners, shape_index = [], [], 0
-        for i, link in enumerate(model.links):
-            for shape in link.shapes:
-                for point in shape.contact_points() if model.ground else ():
-                    points.append(point)
-                    owners.append((i, shape_index))
-                shape_index += 1
-
         dof_links, dof_parents = [], []
         last_dof = {-1: -1}
         for i, link in enumerate(model.links):
@@ -60,35 +50,46 @@ class Structure:
             while column >= 0:
                 entries.append((row, column))
                 column = dof_parents[column]
-        return cls(model, tuple(points), tuple(owners), tuple(dof_links), tuple(entries))
+        return cls(model, Candidates.of(model), tuple(dof_links), tuple(entries))
 
 
 def make_tree(structure: Structure, device: Any) -> Any:
     """Kernel argument ``tree``."""
-    model = structure.model
+    model, candidates = structure.model, structure.candidates
     tree = Tree()
     tree.links = len(model.links)
     tree.coordinates = model.nq
     tree.dofs = model.nv
     tree.actuators = model.nu
-    tree.points = len(structure.points)
     tree.entries = len(structure.entries)
+    tree.ground_candidates = candidates.ground
+    tree.shapes = len(candidates.shapes)
+    tree.pairs = len(candidates.pairs)
     types = (int(link.joint.type) for link in model.links)
     links = zip((parent + 1 for parent in model.parents), types, model.q_start, model.v_start, strict=True)
     tree.link = _integers(list(links), wp.vec4i, device)
     tree.dof_link = _integers([link + 1 for link in structure.dof_links], wp.int32, device)
     actuated = [model.v_start[model.link_index(actuator.link)] for actuator in model.actuators]
     tree.actuator_dof = _integers(actuated, wp.int32, device)
-    tree.point = _integers([(link + 1, shape) for link, shape in structure.point_owners], wp.vec2i, device)
     tree.entry = _integers(structure.entries, wp.vec2i, device)
+    rows = [link + 1 for link in candidates.shape_links]
+    tree.shape_link = _integers(rows, wp.int32, device)
+    tree.pair = _integers(candidates.pairs, wp.vec4i, device)
+    tree.candidate = _integers(candidates.touches, wp.vec3i, device)
+    kinds = (kind for kind, _, _ in candidates.touches)
+    owners = [
+        (rows[k], 0 if kind is ContactKind.GROUND else rows[m], k, m)
+        for kind, (k, m) in zip(kinds, candidates.owners, strict=True)
+    ]
+    tree.candidate_owner = _integers(owners, wp.vec4i, device)
     return tree
 
 
 def make_constants(structure: Structure, real: Any, device: Any) -> Any:
     """Kernel argument ``constants``."""
-    model, types = structure.model, algebra(real)
+    model, candidates, types = structure.model, structure.candidates, algebra(real)
     joints = [link.joint for link in model.links]
-    constants = control_step(real).Constants()
+    constants = arguments(real).Constants()
     constants.h = model.dt / model.substeps
     constants.substeps = model.substeps
     constants.interval = model.mass_matrix_interval
@@ -96,8 +97,14 @@ def make_constants(structure: Structure, real: Any, device: Any) -> Any:
     frames = [(*joint.position, *joint.rotation) for joint in joints]
     constants.joint_frame = _reals(frames, types.transform, device)
     constants.joint_axis = _reals([joint.axis for joint in joints], types.vec3, device)
-    constants.point = _reals([(*position, radius) for position, radius in structure.points], types.vec4, device)
-    materials = [shape.material for link in model.links for shape in link.shapes]
+    constants.shape_bound = _reals([bounding_sphere(shape) for shape in candidates.shapes], types.vec4, device)
+    segments = candidates.segments
+    constants.segment = _reals([(*segment.middle, segment.radius) for segment in segments], types.vec4, device)
+    constants.segment_half = _reals([segment.half for segment in segments], types.vec3, device)
+    frames = [(*box.position, *box.rotation) for box in candidates.boxes]
+    constants.box_frame = _reals(frames, types.transform, device)
+    constants.box_extents = _reals([box.half_extents for box in candidates.boxes], types.vec3, device)
+    materials = [shape.material for shape in candidates.shapes]
     laws = [(material.damping_depth, float(material.friction_bound == "total")) for material in materials]
     constants.law = _reals(laws, types.vec2, device)
     return constants
@@ -118,7 +125,7 @@ class Scratch:
         model, types = structure.model, algebra(real)
         steps, rows, dofs = model.substeps, len(model.links) + 1, model.nv
         blocks, chunks = steps // model.mass_matrix_interval, -(-dofs // CHUNK)
-        self.argument = control_step(real).Scratch()
+        self.argument = arguments(real).Scratch()
         self.argument.lanes = lanes
         self.values: dict[str, Tensor] = {}
 
@@ -160,6 +167,12 @@ class Scratch:
             if name == "qdd":
                 self.argument.qdd_adjoint = adjoint
             self.values[name] = value
+
+        centre = torch.zeros(lanes, len(structure.candidates.shapes), 3, dtype=dtype, device=device)
+        self.argument.centre = as_warp(centre, types.vec3)
+        active = torch.zeros(lanes, steps, 1 + len(structure.candidates.touches), dtype=torch.int32, device=device)
+        self.argument.active = as_warp(active, wp.int32)
+        self.values["active"] = active
 
 
 def as_warp(tensor: Tensor, kind: Any, adjoint: Any = None) -> Any:

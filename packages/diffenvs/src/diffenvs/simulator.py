@@ -18,7 +18,8 @@ from torch import Tensor
 from diffenvs.autograd import ControlStep
 from diffenvs.checks import check_count, check_device, check_dtype
 from diffenvs.kernel_arguments import Scratch, Structure, as_warp, make_constants, make_tree
-from diffenvs.kernels.control_step import Tree, control_step
+from diffenvs.kernels.arguments import Tree, arguments
+from diffenvs.kernels.control_step import control_step
 from diffenvs.model import Model
 from diffenvs.parameters import ARRAYS, check_parameters, default_parameters, pack
 from diffenvs.spatial import algebra
@@ -260,7 +261,7 @@ class Engine:
         self._kernel = control_step(real).kernel
         self._tree = make_tree(structure, warp_device)
         self._constants = make_constants(structure, real, warp_device)
-        self._adjoint_structs = (Tree(), control_step(real).Constants(), control_step(real).Scratch())
+        self._adjoint_structs = (Tree(), arguments(real).Constants(), arguments(real).Scratch())
         parts = 1 if device.type == "cuda" else threads
         edges = [round(i * num_envs / parts) for i in range(parts + 1)]
         self._shards = [slice(start, stop) for start, stop in itertools.pairwise(edges)]

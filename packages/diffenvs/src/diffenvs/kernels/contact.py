@@ -25,23 +25,7 @@ from diffenvs.spatial import algebra
 def contact(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
-    vec2, vec3, vec4, vec6 = types.vec2, types.vec3, types.vec4, types.vec6
-    transform = types.transform
-    force_at, point_velocity, transform_point = types.force_at, types.point_velocity, types.transform_point
-
-    @wp.func
-    def point_depth(X_WB: transform, point: vec4, up: vec3) -> real:
-        """Signed distance to the ground of a contact point, a position in the link's frame and a radius."""
-        return wp.dot(transform_point(X_WB, vec3(point[0], point[1], point[2])), up) - point[3]
-
-    @wp.func
-    def touches_ground(poses: wp.array[transform], link: int, point: vec4, up: vec3) -> bool:
-        """Whether a contact point is below the ground."""
-        return point_depth(poses[link], point, up) < real(0.0)
-
-    @wp.func_grad(touches_ground)
-    def adj_touches_ground(poses: wp.array[transform], link: int, point: vec4, up: vec3, adj_ret: bool):
-        """Nothing: most points are in the air, and the adjoint need not visit their links."""
+    vec2, vec3, vec4 = types.vec2, types.vec3, types.vec4
 
     @wp.func
     def contact_force(depth: real, velocity: vec3, normal: vec3, material: vec4, law: vec2) -> vec3:
@@ -56,16 +40,9 @@ def contact(real: Any) -> SimpleNamespace:
         damping = material[1] * wp.min(-depth, law[0]) * wp.max(-normal_speed, real(0.0))
         # Written without a division where the point sticks, so that the derivative exists at rest.
         friction = slip * material[2]
-        bound = material[3] * (elastic + damping * law[1])
+        bound = material[3] * (elastic + damping * law[1]) * wp.dot(normal, normal)
         if wp.length(slip) * material[2] >= bound:
             friction = wp.normalize(slip) * bound
         return normal * (elastic + damping) - friction
 
-    @wp.func
-    def ground_force(X_WB: transform, V_WB: vec6, point: vec4, up: vec3, material: vec4, law: vec2) -> vec6:
-        """Spatial force of the ground on a link, at a contact point that touches it."""
-        depth = point_depth(X_WB, point, up)
-        p_W = transform_point(X_WB, vec3(point[0], point[1], point[2])) - up * point[3]
-        return force_at(contact_force(depth, point_velocity(V_WB, p_W), up, material, law), p_W)
-
-    return SimpleNamespace(touches_ground=touches_ground, ground_force=ground_force)
+    return SimpleNamespace(contact_force=contact_force)

@@ -22,6 +22,8 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import Tree, arguments
+from diffenvs.kernels.collision import collision
 from diffenvs.kernels.contact import contact
 from diffenvs.kernels.integrator import integrator
 from diffenvs.kernels.inverse_dynamics import inverse_dynamics
@@ -35,28 +37,6 @@ FREE = wp.constant(int(JointType.FREE))
 FIXED = wp.constant(int(JointType.FIXED))
 
 
-@wp.struct
-class Tree:
-    """Structure of a model. Rows of links in the scratch start with the world: link i of the model has row i + 1."""
-
-    links: int
-    coordinates: int
-    dofs: int
-    actuators: int
-    points: int
-    entries: int
-    """Nonzero entries of the lower triangle of the mass matrix."""
-    link: wp.array[wp.vec4i]
-    """Row of the parent, joint type, first coordinate, first degree of freedom."""
-    dof_link: wp.array[int]
-    """Row of the link that a degree of freedom moves."""
-    actuator_dof: wp.array[int]
-    point: wp.array[wp.vec2i]
-    """Row of the link and index of the shape of a contact point."""
-    entry: wp.array[wp.vec2i]
-    """Row and column in the mass matrix."""
-
-
 @functools.cache
 def control_step(real: Any) -> SimpleNamespace:
     """Build the kernel for one scalar type.
@@ -64,19 +44,26 @@ def control_step(real: Any) -> SimpleNamespace:
     Returns
     -------
     SimpleNamespace
-        ``kernel``, and the structs ``Constants`` and ``Scratch`` that it takes.
+        ``kernel``, which takes the structs of :mod:`diffenvs.kernels.arguments`.
     """
     types = algebra(real)
-    vec2, vec3, vec4, vec6, vec8, vec10 = types.vec2, types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
+    vec3, vec4, vec6, vec8, vec10 = types.vec3, types.vec4, types.vec6, types.vec8, types.vec10
     mat33, quat, transform = types.mat33, types.quat, types.transform
-    compose, cross_motion = types.compose, types.cross_motion
+    compose, cross_motion, force_at, point_velocity = (
+        types.compose,
+        types.cross_motion,
+        types.force_at,
+        types.point_velocity,
+    )
+    Constants, Scratch = arguments(real).Constants, arguments(real).Scratch
     rotation_matrix, unit = types.rotation_matrix, types.unit
     stage = kinematics(real)
     free_pose, free_velocity = stage.free_pose, stage.free_velocity
     joint_pose, motion_subspace = stage.joint_pose, stage.motion_subspace
     bias_force = inverse_dynamics(real).bias_force
-    stage = contact(real)
-    touches_ground, ground_force = stage.touches_ground, stage.ground_force
+    stage = collision(real)
+    candidate_distance, detect = stage.candidate_distance, stage.detect
+    contact_force = contact(real).contact_force
     stage = joint_forces(real)
     passive_force, drive_force = stage.passive_force, stage.drive_force
     stage = mass_matrix(real)
@@ -84,57 +71,6 @@ def control_step(real: Any) -> SimpleNamespace:
     coupling_inertia, translational_inertia = stage.coupling_inertia, stage.translational_inertia
     inertia_apply, invert, solve = stage.inertia_apply, stage.invert, stage.solve
     integrate_pose = integrator(real).integrate_pose
-
-    @wp.struct
-    class Constants:
-        """Numbers of a model that carry no gradient."""
-
-        h: real
-        """Length of a substep [s]."""
-        substeps: int
-        interval: int
-        """Substeps for which one mass matrix serves."""
-        up: vec3
-        joint_frame: wp.array[transform]
-        joint_axis: wp.array[vec3]
-        point: wp.array[vec4]
-        """Position in the link's frame and radius [m]."""
-        law: wp.array[vec2]
-        """Of each shape: depth beyond which damping no longer grows [m], share of the damping in the Coulomb bound."""
-
-    @wp.struct
-    class Scratch:
-        """Intermediate results [lane, substep, index], those of the mass matrix [lane, block of substeps, index].
-
-        ``x_rows`` is the memory of ``x`` in pieces of eight numbers, ``x_adjoint`` that of its gradient.
-        """
-
-        lanes: int
-        drive: wp.array2d[real]
-        q: wp.array3d[real]
-        qd: wp.array3d[real]
-        pose: wp.array3d[transform]
-        subspace: wp.array3d[vec6]
-        velocity: wp.array3d[vec6]
-        bias: wp.array3d[vec6]
-        force: wp.array3d[vec6]
-        tau: wp.array3d[real]
-        tau_adjoint: wp.array3d[real]
-        rotational: wp.array3d[mat33]
-        coupling: wp.array3d[mat33]
-        translational: wp.array3d[mat33]
-        momentum: wp.array3d[vec6]
-        H: wp.array3d[real]
-        H_adjoint: wp.array3d[real]
-        inverse: wp.array4d[real]
-        inverse_rows: wp.array4d[vec8]
-        sums: wp.array4d[real]
-        sums_rows: wp.array4d[vec8]
-        qdd: wp.array3d[real]
-        qdd_rows: wp.array3d[vec8]
-        qdd_adjoint: wp.array3d[real]
-        work: wp.array2d[real]
-        work_rows: wp.array2d[vec8]
 
     @wp.func
     def advance(
@@ -163,14 +99,13 @@ def control_step(real: Any) -> SimpleNamespace:
         entries = tree.entries
         tree_link = tree.link
         tree_entry = tree.entry
-        tree_point = tree.point
+        candidate = tree.candidate
+        candidate_owner = tree.candidate_owner
         dof_link = tree.dof_link
         actuator_dof = tree.actuator_dof
         h = constants.h
-        up = constants.up
         joint_frame = constants.joint_frame
         joint_axis = constants.joint_axis
-        point = constants.point
         law = constants.law
         body_env = body[env]
         joint_env = joint[env]
@@ -200,6 +135,8 @@ def control_step(real: Any) -> SimpleNamespace:
         qdd = scratch.qdd[lane]
         qdd_rows = scratch.qdd_rows[lane]
         qdd_adjoint = scratch.qdd_adjoint[lane]
+        centre = scratch.centre[lane]
+        active = scratch.active[lane]
         work = scratch.work[lane]
         work_rows = scratch.work_rows[lane]
 
@@ -223,6 +160,7 @@ def control_step(real: Any) -> SimpleNamespace:
             force_s = force[s]
             tau_s = tau[s]
             qdd_s = qdd[s]
+            active_s = active[s]
             block = s // constants.interval
             inverse_rows_b = inverse_rows[block]
             sums_rows_b = sums_rows[block]
@@ -262,13 +200,24 @@ def control_step(real: Any) -> SimpleNamespace:
                 bias_s[i + 1] = A_WB
                 force_s[i + 1] = bias_force(X_WB, V_WB, A_WB, body_env[i], gravity_env)
 
-            # Ground contact takes from the force that a link needs.
-            for k in range(tree.points):
-                owner = tree_point[k]
-                if touches_ground(pose_s, owner[0], point[k], up):
-                    force_s[owner[0]] += -ground_force(
-                        pose_s[owner[0]], velocity_s[owner[0]], point[k], up, material_env[owner[1]], law[owner[1]]
-                    )
+            # Contact takes from the force that a link needs, and gives to the other link what it takes.
+            detect(pose_s, tree, constants, centre, active_s)
+            for k in range(active_s[0]):
+                touching = active_s[k + 1]
+                owner = candidate_owner[touching]
+                phi, g, x = candidate_distance(candidate[touching], pose_s[owner[0]], pose_s[owner[1]], constants)
+                F_A = force_at(
+                    contact_force(
+                        phi,
+                        point_velocity(velocity_s[owner[0]] - velocity_s[owner[1]], x),
+                        g,
+                        (material_env[owner[2]] + material_env[owner[3]]) * real(0.5),
+                        law[owner[2]],
+                    ),
+                    x,
+                )
+                force_s[owner[0]] += -F_A
+                force_s[owner[1]] += F_A
 
             # Leaf to root: forces of subtrees; then the generalised forces left to accelerate the robot.
             for m in range(links):
@@ -389,7 +338,7 @@ def control_step(real: Any) -> SimpleNamespace:
             qd_out,
         )
 
-    return SimpleNamespace(kernel=kernel, Constants=Constants, Scratch=Scratch)
+    return SimpleNamespace(kernel=kernel)
 
 
 def _cpu_flags() -> str:
