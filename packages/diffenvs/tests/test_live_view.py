@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from diffenvs.envs.vector import DiffVectorEnv
+from diffenvs.rendering.view import TaskView
 
 
 @pytest.fixture
@@ -22,10 +23,10 @@ def env():
 
 
 def test_a_browser_finds_it_and_steps_update_it(env):
-    with urllib.request.urlopen(env._live.url, timeout=10) as page:
+    with urllib.request.urlopen(env._pictures._live.url, timeout=10) as page:
         assert page.status == 200
         assert b"viser" in page.read().lower()
-    foot = env._live._robots[4]._nodes[2]
+    foot = env._pictures._live._robots[4]._nodes[2]
     before = np.array(foot.position)
     env.step(torch.ones(5, 8))
     assert not np.allclose(foot.position, before)
@@ -34,24 +35,24 @@ def test_a_browser_finds_it_and_steps_update_it(env):
 
 def test_a_copy_opens_a_view_of_its_own(env):
     again = copy.deepcopy(env)
-    assert again._live is None
+    assert again._pictures._live is None
     again.step(torch.zeros(5, 8))
-    assert again._live.url != env._live.url
+    assert again._pictures._live.url != env._pictures._live.url
     again.close()
-    with urllib.request.urlopen(env._live.url, timeout=10) as page:
+    with urllib.request.urlopen(env._pictures._live.url, timeout=10) as page:
         assert page.status == 200
 
 
 def test_pause_holds_the_simulation(env):
-    env._live.paused.value = True
-    threading.Timer(0.5, lambda: setattr(env._live.paused, "value", False)).start()
+    env._pictures._live.paused.value = True
+    threading.Timer(0.5, lambda: setattr(env._pictures._live.paused, "value", False)).start()
     start = time.perf_counter()
     env.step(torch.zeros(5, 8))
     assert time.perf_counter() - start > 0.4
 
 
 def test_speed_sets_the_pace(env):
-    env._live.speed.value = 0.5
+    env._pictures._live.speed.value = 0.5
     start = time.perf_counter()
     for _ in range(10):
         env.step(torch.zeros(5, 8))
@@ -59,18 +60,18 @@ def test_speed_sets_the_pace(env):
 
 
 def test_fewer_environments_can_be_shown(env):
-    env._live.count.value = 2
+    env._pictures._live.count.value = 2
     env.step(torch.zeros(5, 8))
-    assert [robot.visible for robot in env._live._robots] == [True, True, False, False, False]
+    assert [robot.visible for robot in env._pictures._live._robots] == [True, True, False, False, False]
 
 
 def test_contact_forces_can_be_shown(env):
-    assert not env._live._forces.visible
-    env._live.forces.value = True
+    assert not env._pictures._live._forces.visible
+    env._pictures._live.forces.value = True
     for _ in range(60):  # the Ant comes to rest on its feet
         env.step(torch.zeros(5, 8))
-    assert env._live._forces.visible
-    assert len(env._live._forces.points) >= 5
+    assert env._pictures._live._forces.visible
+    assert len(env._pictures._live._forces.points) >= 5
 
 
 def test_contact_forces_carry_the_weight_of_what_rests():
@@ -78,7 +79,7 @@ def test_contact_forces_carry_the_weight_of_what_rests():
     env.reset(seed=0)
     for _ in range(400):
         env.step(torch.zeros(2, 8, dtype=torch.float64))
-    view = env._view()
+    view = TaskView(env.task, env._dynamics.simulator, env._now)
     points, forces = view.contact_forces(env._now)
     np.testing.assert_allclose(forces.sum(1), [[0.0, view.weight, 0.0]] * 2, rtol=0.02, atol=0.02 * view.weight)
     touched = forces[..., 1] > 0.0
@@ -90,7 +91,7 @@ def test_contact_forces_carry_the_weight_of_what_rests():
 def test_closed_view_is_gone():
     env = gymnasium.make("diffenvs/Hopper-v0", render_mode="human")
     env.reset(seed=0)
-    url = env.unwrapped._envs._live.url
+    url = env.unwrapped._envs._pictures._live.url
     env.close()
     with pytest.raises(OSError, match=r"refused|reset|closed"):
         urllib.request.urlopen(url, timeout=2)

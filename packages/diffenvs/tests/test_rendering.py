@@ -75,7 +75,7 @@ def test_links_are_drawn_where_the_state_has_them():
     env = DiffVectorEnv("diffenvs/Ant-v0", num_envs=4, render_mode="rgb_array", height=240, width=320)
     env.reset(seed=3)
     drawn = env.render()
-    view = env._frames
+    view = env._pictures._frames
     poses, _ = view._view.poses(env._now)
     for i, frame in enumerate(drawn):
         turned = scene.turned(poses[i], view._view.scene.rotation)

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from diffenvs.envs.pictures import RENDER_MODES
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.registration import make_task
 from diffenvs.tasks.base import AbstractTask
@@ -24,7 +25,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 60}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 60}  # noqa: RUF012
 
     def __init__(
         self,

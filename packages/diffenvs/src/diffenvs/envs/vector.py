@@ -18,10 +18,11 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from diffenvs.checks import check_count, check_device, check_dtype
-from diffenvs.envs.arguments import check_actions, check_autoreset, check_render_mode, check_reset_mask
+from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
+from diffenvs.envs.pictures import RENDER_MODES, Pictures
 from diffenvs.envs.randomize import Randomization
 from diffenvs.model import JointType
 from diffenvs.registration import make_task
@@ -29,8 +30,7 @@ from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
 
 if TYPE_CHECKING:
-    from diffenvs.rendering.live import LiveView
-    from diffenvs.rendering.view import TaskFrames, TaskReplay, TaskView
+    from diffenvs.rendering.view import TaskReplay
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 
@@ -81,7 +81,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         If an argument is unknown or has a wrong value, or the device does not exist.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -109,10 +109,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             self.max_episode_steps = check_count("max_episode_steps", max_episode_steps)
         if num_threads is not None:
             check_count("num_threads", num_threads)
-        self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
-        self._frame_size = check_count("height", height), check_count("width", width)
-        self._frames: TaskFrames | None = None
-        self._live: LiveView | None = None
+        self.render_mode = render_mode
+        self._pictures = Pictures(self.task, render_mode, height, width)
         self.model = self.task.model()
         self.dt = self.model.dt
         """Length of a control step [s]."""
@@ -435,22 +433,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ImportError, RuntimeError
             If the renderer or the system's OpenGL is missing; the message says what to install.
         """
-        now = self._started()
-        if self.render_mode is None:
-            gymnasium.logger.warn("render does nothing without a render_mode, such as 'rgb_array'.")
-            return None
-        if self.render_mode == "human":
-            if self._live is None:
-                from diffenvs.rendering.live import LiveView
-
-                self._live = LiveView(self._view(), self.num_envs, self.dt)
-            self._live.show(now)
-            return None
-        if self._frames is None:
-            from diffenvs.rendering.view import TaskFrames
-
-            self._frames = TaskFrames(self._view(), *self._frame_size)
-        return self._frames.draw(now)
+        return self._pictures.draw(self._open().simulator, self._started())
 
     def record_replay(self, environment: int = 0, every: int = 2) -> TaskReplay:
         """Begin to record one of the environments, for an HTML file that plays in any browser without a network.
@@ -473,31 +456,18 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ClosedEnvironmentError, ResetNeeded, ImportError, ValueError
             If closed or not reset; if viser is missing; if there is no such environment, or `every` is not positive.
         """
-        if not 0 <= environment < self.num_envs:
-            raise ValueError(f"`environment` must be in [0, {self.num_envs}). Got {environment!r}.")
-        from diffenvs.rendering.view import TaskReplay
-
-        return TaskReplay(self._view(), self._started, environment, self.dt, check_count("every", every))
-
-    def _view(self) -> TaskView:
-        from diffenvs.rendering.view import TaskView
-
-        return TaskView(self.task, self._open().simulator, self._started())
+        return self._pictures.record(self._open().simulator, self._started, environment, every)
 
     # Copies and the end
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what cannot be copied: the graph, and views, which are opened again when they are needed."""
+        """Leave the graph behind, which cannot be copied."""
         now = None if self._now is None else self._now.detach()
-        left = {"_frames": None, "_live": None}
-        return {**self.__dict__, "_now": now, "_observation": self._observation.detach(), **left}
+        return {**self.__dict__, "_now": now, "_observation": self._observation.detach()}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator, the renderer and all tensors."""
-        for view in (self._frames, self._live):
-            if view is not None:
-                view.close()
-        self._frames = self._live = None
+        self._pictures.close()
         self._dynamics = None
         self._now = None
         self._observation = torch.empty(0)
