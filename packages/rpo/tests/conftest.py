@@ -1,5 +1,8 @@
 """A linear-quadratic system in plain torch that keeps the protocol of rpo, and common fixtures."""
 
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,6 +10,10 @@ import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
+# Files are imported by their path (--import-mode=importlib), which leaves their folder out of the search path.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("small_runs")
 
 DT = 0.1
 

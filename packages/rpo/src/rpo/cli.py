@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rpo.commands import record, train
+from rpo.commands import compare, evaluate, record, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,15 @@ class Command:
 COMMANDS = {
     "train": Command(
         run=train.run,
-        summary="train an algorithm, evaluate it and draw its learning curve (rpo train --help lists the options)",
+        summary="train an algorithm, or go on with a run; evaluate it and draw its learning curve",
+    ),
+    "evaluate": Command(
+        run=evaluate.run,
+        summary="evaluate what runs have trained, deterministic and stochastic",
+    ),
+    "compare": Command(
+        run=compare.run,
+        summary="compare runs by algorithm and task over their seeds: table and picture",
     ),
     "record": Command(
         run=record.run,
@@ -33,7 +41,8 @@ def usage() -> str:
     """Return the lines that say which commands there are."""
     width = max(map(len, COMMANDS))
     commands = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(["usage: rpo COMMAND [OPTIONS]", "", "commands:", *commands, ""])
+    hint = "rpo COMMAND --help lists the options of a command."
+    return "\n".join(["usage: rpo COMMAND [OPTIONS]", "", "commands:", *commands, "", hint])
 
 
 def main(args: Sequence[str] | None = None) -> None:

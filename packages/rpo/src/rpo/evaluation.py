@@ -8,6 +8,8 @@ import torch
 from rpo.env import DifferentiableVectorEnv
 from rpo.policy import ActingPolicy, make_generator
 
+POLICIES = ("deterministic", "stochastic")
+"""How an evaluated policy may act: with its most likely actions, or with samples."""
 STEPS_BETWEEN_CHECKS = 10
 """Control steps between two looks at whether all episodes are over, each of which waits for the device."""
 

@@ -1,8 +1,28 @@
-"""Learning curves from a run's progress.csv. Matplotlib is imported at the call."""
+"""Pictures of runs. Matplotlib is imported at the call."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rpo.comparison import Group
+from rpo.evaluation import POLICIES
+from rpo.files import replacing
 from rpo.logs import read_progress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES = (
+    ("#000000", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#0072B2", "-.", "^"),
+    ("#009E73", ":", "D"),
+    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    ("#56B4E9", (0, (8, 2)), "P"),
+)
+"""Colour, line and marker of each algorithm: colours that the colour-blind tell apart (Okabe and Ito 2008), and lines
+and markers that differ without any colour."""
 
 
 def learning_curve(progress: Path, image: Path, title: str = "") -> None:
@@ -22,17 +42,93 @@ def learning_curve(progress: Path, image: Path, title: str = "") -> None:
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("A learning curve needs matplotlib: pip install rpo-rl[plots].") from error
+    figure = _new_figure(6.4, 4.0)
     rows = [row for row in read_progress(progress) if row.get("rollout/ep_rew_mean")]
     steps = [float(row["time/total_timesteps"]) for row in rows]
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(steps, [float(row["rollout/ep_rew_mean"]) for row in rows])
     axes.set(xlabel="environment steps", ylabel="return (last 100 training episodes)", title=title)
     axes.grid(alpha=0.3)
-    figure.savefig(image, dpi=150)
+    _save(figure, image)
+
+
+def comparison(groups: Sequence[Group], image: Path) -> None:
+    """Draw a row for each task: learning curves, and the returns of the evaluated policies with their intervals.
+
+    Parameters
+    ----------
+    groups
+        The groups of runs; those of one algorithm and settings look the same in all rows.
+    image
+        PNG file to write.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If a task has more groups than there are styles.
+    """
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    labels = list(dict.fromkeys(group.label for group in groups))
+    if len(labels) > len(STYLES):
+        raise ValueError(f"A picture tells {len(STYLES)} algorithms apart. Got {len(labels)}: {', '.join(labels)}.")
+    style = dict(zip(labels, STYLES, strict=False))
+    figure = _new_figure(11.0, 3.4 * len(tasks))
+    for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
+        own = [group for group in groups if group.task == task]
+        _draw_curves(row[0], own, style)
+        _draw_intervals(row[1], own, style)
+        row[0].set_title(task)
+    _save(figure, image)
+
+
+def _draw_curves(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    for place, group in enumerate(groups):
+        color, line, marker = style[group.label]
+        curve = group.curve()
+        axes.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+        label = f"{group.label}, {len(group.runs)} seed{'s' * (len(group.runs) > 1)}"
+        every = (10 + 5 * place, 40)  # points between markers; those of the groups are beside each other
+        axes.plot(
+            curve.steps, curve.iqm, color=color, linestyle=line, marker=marker, ms=5, markevery=every, label=label
+        )
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set(xlabel="environment steps", ylabel="return of training episodes\n(interquartile mean)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def _draw_intervals(axes: "Axes", groups: Sequence[Group], style: dict) -> None:
+    for place, group in enumerate(groups):
+        color, _, marker = style[group.label]
+        for policy, shift, face in zip(POLICIES, (-0.12, 0.12), (color, "white"), strict=True):
+            score = group.evaluated(policy)
+            if score is None:
+                continue
+            if score.interval is not None:
+                axes.hlines(place + shift, *score.interval, color=color, linewidth=2)
+            axes.plot(score.iqm, place + shift, marker=marker, color=color, mfc=face, linestyle="none")
+    axes.set_yticks(range(len(groups)), [group.label for group in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set(xlabel="evaluated return, interquartile mean and 95 % interval")
+    axes.set_title("filled: deterministic, open: stochastic", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("A picture needs matplotlib: pip install rpo-rl[plots].") from error
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: "Figure", image: Path) -> None:
+    with replacing(image) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

@@ -1,15 +1,12 @@
-"""What a training shows on screen, and the checkpoints it writes: Stable-Baselines3 callbacks of the command line."""
+"""What a training shows on screen."""
 
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import safe_mean
-
-from rpo.persistence import PersistentModel
 
 
 class ProgressDisplay(BaseCallback):
@@ -64,46 +61,3 @@ class ProgressDisplay(BaseCallback):
             print(
                 f"{steps:>10,} / {self.total_timesteps:,} steps   return {value:>9}   {speed:,.0f} steps/s", flush=True
             )
-
-
-class TrainingCheckpoints(BaseCallback):
-    """Save the training at its start and between two windows every so many steps, and keep the last few files.
-
-    Parameters
-    ----------
-    folder
-        Folder of the files `steps_<number>.zip`.
-    every
-        Environment steps between two of them.
-    keep
-        Files to keep.
-    """
-
-    def __init__(self, folder: Path, every: int, keep: int = 3) -> None:
-        super().__init__()
-        self.folder, self.every, self.keep = folder, every, keep
-
-    def _on_training_start(self) -> None:
-        if self.model.num_timesteps == 0:
-            self.save()
-        self._last = self.model.num_timesteps
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self.model.num_timesteps - self._last >= self.every:
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint of where the training stands, and delete the oldest beyond `keep`."""
-        assert isinstance(self.model, PersistentModel)
-        self._last = self.model.num_timesteps
-        self.model.save_training(self.folder / f"steps_{self._last:012d}.zip")
-        for old in checkpoint_files(self.folder)[self.keep :]:
-            old.unlink()
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the training checkpoints of a folder, newest first."""
-    return sorted(folder.glob("steps_*.zip"), reverse=True)

@@ -103,6 +103,18 @@ class RunFolder:
             raise PermissionError(f"The run folder {parent} cannot be written: {error.strerror or error}.") from error
         return folder
 
+    def read_settings(self) -> RunSettings:
+        """Return the run's settings.
+
+        Raises
+        ------
+        ValueError
+            If there is no run in the folder, or one of an algorithm or a setting that this package does not have.
+        """
+        if not self.settings.exists():
+            raise ValueError(f"There is no run in {self.path}: {self.settings.name} is missing.")
+        return RunSettings.read(self.settings)
+
     @property
     def settings(self) -> Path:
         """The run's settings, JSON."""

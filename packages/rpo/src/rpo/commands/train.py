@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
+from tyro.conf import arg
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
-from rpo.checkpoint import CheckpointError
 from rpo.commands import mistakes
+from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
 from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv
-from rpo.evaluation import evaluate
+from rpo.files import remove_unfinished
+from rpo.logs import read_progress
 from rpo.making import import_namespace, make_vector_env
 from rpo.optimizers import NonFiniteError
 from rpo.persistence import PersistentModel
 from rpo.plotting import learning_curve
 from rpo.presets import PRESETS, preset_named
-from rpo.progress import ProgressDisplay, TrainingCheckpoints, checkpoint_files
+from rpo.progress import ProgressDisplay
 from rpo.recording import record_episode
+from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside
 from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ALGO = "rpo"
 DEFAULT_ENV = "diffenvs/Ant-v0"
-EVALUATION_EPISODES = 128
-EVALUATION_SEED = 1_000_000
-"""Added to the run's seed, so that the evaluated episodes are not those of the training."""
 
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 
@@ -39,7 +39,7 @@ ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 class TrainOptions(Generic[ConfigT]):
     """Train an algorithm on a differentiable environment, with the paper's settings unless told otherwise.
 
-    The settings of the algorithm, from --horizon on, and their defaults are those for --algo, --env and --preset.
+    The settings of the algorithm and their defaults are those for --algo, --env and --preset.
     """
 
     algo: Literal[tuple(ALGORITHMS)] = DEFAULT_ALGO  # type: ignore[valid-type]  # the names of the table
@@ -52,20 +52,21 @@ class TrainOptions(Generic[ConfigT]):
     """Environment steps to train for, over all resumptions."""
     seed: int = 0
     """Seed of networks, noise, minibatches and environments."""
-    num_envs: int | None = None
-    """Parallel environments; by default the preset's number for the task."""
-    env_args: tuple[str, ...] = ()
+    num_envs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the preset's)")] = None
+    """Parallel environments."""
+    env_args: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")] = ()
     """Keywords of the environment, such as: observe_action=false action_cost=0."""
-    resume: Path | None = None
-    """Folder of a run to continue, or to report where it is finished; --steps and --checkpoint-every may differ."""
+    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """Folder of a run to continue; only --steps, --checkpoint-every and --keep-checkpoints may differ."""
     checkpoint_every: int = 50_000
-    """Environment steps between two checkpoints, of which the last three are kept."""
+    """Environment steps between two checkpoints."""
+    keep_checkpoints: int = 3
+    """Checkpoints to keep, the last ones."""
     runs: Path = Path("runs")
     """Folder of all runs."""
     device: str = "auto"
     """Device of the networks; auto is the environment's."""
-    config: Annotated[ConfigT, tyro.conf.arg(name="")]
-    """Settings of the algorithm."""
+    config: tyro.conf.OmitArgPrefixes[ConfigT]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions[Any]:
 
 def _options_of(folder: RunFolder) -> TrainOptions[Any]:
     """Return the options that continue a run as it was."""
-    if not folder.settings.exists():
-        raise ValueError(f"There is no run to resume in {folder.path}: {folder.settings.name} is missing.")
-    run = RunSettings.read(folder.settings)
+    run = folder.read_settings()
     return TrainOptions(
         algo=run.algorithm.lower(),
         env=run.env,
@@ -130,7 +129,7 @@ def _options_of(folder: RunFolder) -> TrainOptions[Any]:
 
 def settings_of(options: TrainOptions[Any]) -> RunSettings:
     """Return the settings of the run that the options ask for."""
-    for name in ("steps", "checkpoint_every"):
+    for name in ("steps", "checkpoint_every", "keep_checkpoints"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
     import_namespace(options.env)
@@ -160,29 +159,54 @@ def prepare_env(settings: RunSettings) -> DifferentiableVectorEnv:
 
 
 def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVectorEnv) -> PersistentModel[Any]:
-    """Return the model of the newest readable checkpoint of a run.
+    """Return the model of the newest readable checkpoint of a run, or a new one where the run had no time for any.
 
     Raises
     ------
     CheckpointError
-        If there is none.
+        If there are checkpoints and none can be read, or the log says that there were some.
     """
-    algorithm, reasons = algorithm_of(settings.algorithm), []
-    for path in checkpoint_files(folder.checkpoints):
-        try:
-            return algorithm.load_training(path, env, settings.device, seed=settings.seed)
-        except CheckpointError as error:
-            print(f"skipping a checkpoint: {error}", file=sys.stderr)
-            reasons.append(str(error))
-    raise CheckpointError(f"{folder.checkpoints} has no checkpoint to resume from. {' '.join(reasons)}".strip())
+    algorithm = algorithm_of(settings.algorithm)
+    for part in (folder.path, folder.checkpoints):
+        remove_unfinished(part)
+    files = checkpoint_files(folder.checkpoints)
+    if not files and not (folder.progress.exists() and read_progress(folder.progress)):
+        return algorithm(env, settings.config, seed=settings.seed, device=settings.device)
+    model, refused = load_first(
+        files, lambda path: algorithm.load_training(path, env, settings.device, seed=settings.seed)
+    )
+    for path in refused:
+        set_aside(path)
+    return model
 
 
-def prepare(options: TrainOptions[Any]) -> tuple[PersistentModel[Any], RunSettings, RunFolder]:
-    """Make, or load, all that a training needs; what the user may have got wrong fails here."""
-    settings = settings_of(options)
-    folder = None if options.resume is None else RunFolder(options.resume)
-    if folder and dataclasses.replace(RunSettings.read(folder.settings), steps=settings.steps) != settings:
-        raise ValueError("A resumed run keeps its settings: only --steps and --checkpoint-every may differ.")
+def resumed_folder(options: TrainOptions[Any], settings: RunSettings) -> RunFolder | None:
+    """Return the folder of the run to resume, if one is to be.
+
+    Raises
+    ------
+    ValueError
+        If its settings are others than those that the options ask for.
+    """
+    if options.resume is None:
+        return None
+    folder = RunFolder(options.resume)
+    if dataclasses.replace(folder.read_settings(), steps=settings.steps) != settings:
+        raise ValueError("A resumed run keeps its settings: only --steps and those of its checkpoints may differ.")
+    return folder
+
+
+def is_finished(folder: RunFolder, settings: RunSettings) -> bool:
+    """Say whether a run has been trained for so many steps, and evaluated after them."""
+    if not (folder.model.exists() and folder.evaluation.exists()):
+        return False
+    return json.loads(folder.evaluation.read_text()).get("steps", 0) >= settings.steps
+
+
+def prepare(
+    options: TrainOptions[Any], settings: RunSettings, folder: RunFolder | None
+) -> tuple[PersistentModel[Any], RunFolder]:
+    """Make, or load from the folder, all that a training needs; what the user may have got wrong fails here."""
     print(f"{settings.title}: {settings.num_envs} environments, {settings.steps:,} steps")
     env = prepare_env(settings)
     if folder is None:
@@ -194,13 +218,13 @@ def prepare(options: TrainOptions[Any]) -> tuple[PersistentModel[Any], RunSettin
         settings.write(folder.settings)
         print(f"resuming at {model.num_timesteps:,} steps")
     print(f"run folder: {folder.path}")
-    return model, settings, folder
+    return model, folder
 
 
-def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder, checkpoint_every: int) -> None:
+def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder, options: TrainOptions[Any]) -> None:
     """Train up to the run's number of steps, if they are not done yet, and save the model."""
     model.set_logger(folder.make_logger(model.num_timesteps))
-    checkpoints = TrainingCheckpoints(folder.checkpoints, checkpoint_every)
+    checkpoints = TrainingCheckpoints(folder.checkpoints, options.checkpoint_every, options.keep_checkpoints)
     try:
         with contextlib.closing(model.logger):
             model.learn(
@@ -217,26 +241,15 @@ def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder,
 
 def report(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder) -> None:
     """Evaluate the trained model, draw its learning curve, and print where everything is."""
-    print(f"evaluating {EVALUATION_EPISODES} episodes, deterministic and stochastic", flush=True)
-    env = make_vector_env(settings.env, EVALUATION_EPISODES, **settings.env_args)
-    results = {}
-    for name in ("deterministic", "stochastic"):
-        evaluation = evaluate(
-            model.policy,
-            env,
-            episodes=EVALUATION_EPISODES,
-            deterministic=name == "deterministic",
-            seed=settings.seed + EVALUATION_SEED,
-        )
-        results[name] = evaluation.summary()
-        print(f"  {name:<13} return {results[name]['mean']:.1f} +- {results[name]['std']:.1f}", flush=True)
-    env.close()
-    write_json(folder.evaluation, results)
+    print(f"evaluating {EPISODES} episodes, deterministic and stochastic", flush=True)
+    results = evaluate_model(model, settings, episodes=EPISODES)
+    print(evaluation_table(results))
     try:
         learning_curve(folder.progress, folder.learning_curve, settings.title)
     except ImportError as error:
         print(f"no learning curve: {error}", file=sys.stderr)
     draw_replay(model, settings, folder)
+    write_json(folder.evaluation, results)  # the last: it marks the run as finished
     for part in (folder.model, folder.evaluation, folder.progress, folder.learning_curve, folder.replay):
         if part.exists():
             print(f"  {part}")
@@ -246,7 +259,7 @@ def draw_replay(model: PersistentModel[Any], settings: RunSettings, folder: RunF
     """Write what an episode of the trained policy looks like, where the environment can show it."""
     env = make_vector_env(settings.env, 1, **settings.env_args)
     try:
-        record_episode(model.policy, env, replay=folder.replay, seed=settings.seed + EVALUATION_SEED)
+        record_episode(model.policy, env, replay=folder.replay, seed=settings.seed + SEED_OFFSET)
     except (ImportError, ValueError) as error:
         print(f"no replay: {error}", file=sys.stderr)
     finally:
@@ -258,15 +271,22 @@ def run(args: Sequence[str]) -> None:
     try:
         with mistakes.told_in_one_message():
             options = parse_train(args)
-            model, settings, folder = prepare(options)
+            settings = settings_of(options)
+            folder = resumed_folder(options, settings)
+            if folder is not None and is_finished(folder, settings):
+                print(f"{folder.path} is finished: its {settings.steps:,} steps are done and evaluated.")
+                print(f"Train on with more --steps, or evaluate it again: rpo evaluate {folder.path}")
+                return
+            model, folder = prepare(options, settings, folder)
     except KeyboardInterrupt:
         sys.exit("\nrpo: interrupted before the training began.")
+    go_on = f"Continue with: rpo train --resume {folder.path}"
     try:
-        train(model, settings, folder, options.checkpoint_every)
+        train(model, settings, folder, options)
         report(model, settings, folder)
     except NonFiniteError as error:
         sys.exit(f"\nrpo: {error} The training ends here; its state is in {checkpoint_files(folder.checkpoints)[0]}.")
     except KeyboardInterrupt:
-        if not checkpoint_files(folder.checkpoints):
-            sys.exit("\nrpo: interrupted before the training began.")
-        sys.exit(f"\nrpo: interrupted. Continue with: rpo train --resume {folder.path}")
+        sys.exit(f"\nrpo: interrupted. {go_on}")
+    except OSError as error:  # a disk that is full, above all
+        sys.exit(f"\nrpo: {error}. The files of the run are as they were before. {go_on}")

@@ -1,0 +1,91 @@
+"""Checkpoints of a training: written while it runs, and the newest readable one found again."""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from rpo.checkpoint import CheckpointError
+from rpo.persistence import PersistentModel
+
+ModelT = TypeVar("ModelT")
+
+
+class TrainingCheckpoints(BaseCallback):
+    """Save the training at its start and between two windows every so many steps, and keep the last few files.
+
+    Parameters
+    ----------
+    folder
+        Folder of the files `steps_<number>.zip`.
+    every
+        Environment steps between two of them.
+    keep
+        Files to keep.
+    """
+
+    def __init__(self, folder: Path, every: int, keep: int) -> None:
+        super().__init__()
+        self.folder, self.every, self.keep = folder, every, keep
+
+    def _on_training_start(self) -> None:
+        if self.model.num_timesteps == 0:
+            self.save()
+        self._last = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps - self._last >= self.every:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of where the training stands, and delete the oldest beyond `keep`."""
+        assert isinstance(self.model, PersistentModel)
+        self._last = self.model.num_timesteps
+        self.model.save_training(self.folder / f"steps_{self._last:012d}.zip")
+        for old in checkpoint_files(self.folder)[self.keep :]:
+            old.unlink()
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the training checkpoints of a folder, newest first."""
+    return sorted(folder.glob("steps_*.zip"), reverse=True)
+
+
+def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[ModelT, list[Path]]:
+    """Load the first file that can be read; say on stderr why others before it could not.
+
+    Parameters
+    ----------
+    paths
+        Files, the best first.
+    load
+        What reads one, and raises CheckpointError where it cannot.
+
+    Returns
+    -------
+    tuple
+        What was loaded, and the files that could not be.
+
+    Raises
+    ------
+    CheckpointError
+        If no file can be read. It gives the reason of each.
+    """
+    reasons: dict[Path, CheckpointError] = {}
+    for path in paths:
+        try:
+            return load(path), list(reasons)
+        except CheckpointError as error:
+            print(f"skipping a file: {error}", file=sys.stderr)
+            reasons[path] = error
+    raise CheckpointError(" ".join(["There is no checkpoint that can be read.", *map(str, reasons.values())]))
+
+
+def set_aside(path: Path) -> None:
+    """Rename a checkpoint that could not be read, so that it no longer counts as one."""
+    path.rename(path.with_name(f"{path.name}.refused"))

@@ -1,0 +1,68 @@
+"""Runs of the command line that take a moment, and all that two of them can be compared by."""
+
+import json
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rpo import checkpoint
+from rpo.cli import main
+from rpo.logs import read_progress
+from rpo.resume import checkpoint_files
+from rpo.runs import RunFolder
+
+ENV = "lq/LinearQuadratic-v0"
+SMALL = [
+    *("--env", ENV, "--num-envs", "4", "--env-args", "max_episode_steps=6", "start=0.1"),
+    *("--hidden-sizes", "8", "--horizon", "4", "--critic-epochs", "1", "--checkpoint-every", "32"),
+]
+"""Arguments of `rpo train` for a run of windows of 16 environment steps, with a checkpoint every other window."""
+CLOCKS = {"time/fps", "time/time_elapsed"}
+
+
+def train(runs, *args, algo="rpo"):
+    """Train in a folder of runs that has no other of that algorithm, and return the run's."""
+    main(["train", "--algo", algo, *SMALL, "--runs", str(runs), *args])
+    return only_run(runs, algo)
+
+
+def only_run(runs, algo="rpo"):
+    (path,) = runs.glob(f"{ENV}/{algo}/*")
+    return RunFolder(path)
+
+
+def is_clock(name):
+    return name.startswith("time/") and (name.endswith("_seconds") or name in CLOCKS)
+
+
+def rows_of(run):
+    """Rows of the log, without what the machine's speed decides."""
+    return [{name: value for name, value in row.items() if not is_clock(name)} for row in read_progress(run.progress)]
+
+
+def events_of(run):
+    """All points that TensorBoard shows, likewise."""
+    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    names = [name for name in events.Tags()["scalars"] if not is_clock(name)]
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def training_of(run):
+    """Header and tensors of the last checkpoint, without times."""
+    header, tensors = checkpoint.read(checkpoint_files(run.checkpoints)[0])
+    del header["training"]["learn"]["nanoseconds"]
+    for episode in header["training"]["episodes"]:
+        del episode["t"]
+    return header, tensors
+
+
+def assert_same_result(run, other):
+    """Assert that two runs ended with the same numbers everywhere, bit for bit."""
+    assert rows_of(run) == rows_of(other)
+    assert events_of(run) == events_of(other)
+    (header, tensors), (other_header, other_tensors) = training_of(run), training_of(other)
+    assert header == other_header
+    assert tensors.keys() == other_tensors.keys()
+    assert [name for name in tensors if not tensors[name].equal(other_tensors[name])] == []
+    models = [checkpoint.read(folder.model)[1] for folder in (run, other)]
+    assert all(models[0][name].equal(models[1][name]) for name in models[0])
+    assert json.loads(run.evaluation.read_text()) == json.loads(other.evaluation.read_text())

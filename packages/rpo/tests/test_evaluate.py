@@ -1,0 +1,84 @@
+"""`rpo evaluate`."""
+
+import json
+
+import numpy as np
+import pytest
+from small_runs import ENV, train
+
+from rpo import RPO, evaluate
+from rpo.cli import main
+from rpo.commands import train as train_command
+from rpo.making import make_vector_env
+from rpo.resume import checkpoint_files
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "EPISODES", 2)
+    monkeypatch.setattr(train_command, "learning_curve", lambda *_: None)
+    return train(tmp_path, "--steps", "64", "--seed", "5")
+
+
+def test_numbers_are_those_of_the_saved_model_on_the_run_s_task(run, capsys):
+    main(["evaluate", str(run.path), "--episodes", "3", "--seeds", "7", "8"])
+    results = json.loads(run.evaluation.read_text())
+    assert (results["steps"], results["seeds"]) == (64, [7, 8])
+    policy, env = RPO.load(run.model).policy, make_vector_env(ENV, 3, max_episode_steps=6, start=0.1)
+    for name in ("deterministic", "stochastic"):
+        parts = [evaluate(policy, env, episodes=3, deterministic=name == "deterministic", seed=seed) for seed in (7, 8)]
+        assert results[name]["by_seed"] == [part.summary() for part in parts]
+        returns = np.concatenate([part.returns for part in parts])
+        assert results[name]["episodes"] == 6
+        assert results[name]["mean"] == pytest.approx(returns.mean())
+        assert results[name]["std"] == pytest.approx(returns.std())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["policy", "seed", "episodes", "return", "length"] in lines
+    assert [line[:3] for line in lines if line[0] == "stochastic"] == [
+        ["stochastic", "7", "3"],
+        ["stochastic", "8", "3"],
+        ["stochastic", "all", "6"],
+    ]
+    assert any(f"{results['deterministic']['mean']:.1f}" in line for line in lines if line[0] == "deterministic")
+
+
+def test_episodes_are_by_default_those_that_the_training_reports(run):
+    reported = run.evaluation.read_text()
+    run.evaluation.unlink()
+    main(["evaluate", str(run.path), "--episodes", "2"])
+    assert run.evaluation.read_text() == reported
+    assert json.loads(reported)["seeds"] == [1_000_005]
+
+
+def test_run_that_is_not_finished_is_evaluated_at_its_newest_readable_checkpoint(run, capsys):
+    run.model.unlink()
+    newest, *_ = checkpoint_files(run.checkpoints)
+    newest.write_bytes(b"damaged")
+    main(["evaluate", str(run.path), "--episodes", "2"])
+    captured = capsys.readouterr()
+    assert json.loads(run.evaluation.read_text())["steps"] == 32
+    assert "RPO on lq/LinearQuadratic-v0, seed 5, after 32 of 64 steps" in captured.out
+    assert f"skipping a file: {newest}" in captured.err
+
+
+def test_trained_model_is_evaluated_where_there_are_no_checkpoints(run):
+    for path in checkpoint_files(run.checkpoints):
+        path.unlink()
+    run.evaluation.unlink()
+    main(["evaluate", str(run.path), "--episodes", "2"])
+    assert json.loads(run.evaluation.read_text())["steps"] == 64
+
+
+def test_mistakes_end_with_one_message(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"rpo evaluate needs the folder of a run"):
+        main(["evaluate"])
+    with pytest.raises(SystemExit, match=r"--episodes must be >= 1. Got 0"):
+        main(["evaluate", str(run.path), "--episodes", "0"])
+    with pytest.raises(SystemExit, match=r"There is no run in .*nowhere: config.json is missing"):
+        main(["evaluate", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match=r"`device` must be .* Got 'gpu'"):
+        main(["evaluate", str(run.path), "--device", "gpu"])
+    for path in (run.model, *checkpoint_files(run.checkpoints)):
+        path.unlink()
+    with pytest.raises(SystemExit, match="There is no checkpoint that can be read"):
+        main(["evaluate", str(run.path)])
