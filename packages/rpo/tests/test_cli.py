@@ -72,7 +72,6 @@ def test_environment_arguments_are_read_as_json_or_text():
         (["--steps", "0"], r"--steps must be >= 1. Got 0"),
         (["--checkpoint-every", "-5"], r"--checkpoint-every must be >= 1. Got -5"),
         (["--device", "gpu"], "`device` must be .* Got 'gpu'"),
-        (["--clip-low", "1.5"], "`clip_low` of RPOConfig must be a number"),
         (["--num-envs", "-1"], r"num_envs must be >= 1. Got -1"),
         (["--env", "lq/Nothing-v0"], "there is no package 'lq'"),
         (["--algo", "sarsa"], "There is no algorithm 'sarsa', only rpo"),
@@ -81,6 +80,14 @@ def test_environment_arguments_are_read_as_json_or_text():
 def test_mistakes_end_with_one_message(tmp_path, args, message):
     with pytest.raises(SystemExit, match=message):
         main(["train", *SMALL, "--runs", str(tmp_path), *args])
+
+
+def test_setting_that_is_not_valid_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", *SMALL, "--runs", str(tmp_path), "--clip-low", "1.5"])
+    message = " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert "`clip_low` of RPOConfig must be a number in [0, 1]. Got 1.5." in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_environment_needs_a_number_of_environments(tmp_path):
