@@ -99,7 +99,7 @@ def gradient_errors(
 
     errors = []
     is_parameter = torch.tensor([name not in STATE for name in group_of])
-    for step in (*STEPS, *PARAMETER_STEPS):
+    for step in (*STEPS, *PARAMETER_STEPS) if is_parameter.any() else STEPS:
         plus, minus = ({k: v + sign * step * directions[k] for k, v in inputs.items()} for sign in (1, -1))
         difference = rollout(simulator, plus) - rollout(simulator, minus)
         error = ((weights * difference).sum(1) / (2 * step) - slopes).abs()
