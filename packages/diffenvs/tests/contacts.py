@@ -50,32 +50,31 @@ class Contacts:
 def contacts(model: Model, trace: Trace, values: dict[str, Tensor]) -> Contacts:
     """Contact candidates of the model along a trace, with the parameters `values` (N or 1, shapes)."""
     candidates, pose = Candidates.of(model), trace.link_pose
-    kinds, segments, others = zip(*candidates.touches, strict=True) if candidates.touches else ((), (), ())
-    first, second = (torch.tensor([owner[k] for owner in candidates.owners], dtype=torch.long) for k in (0, 1))
+    every = candidates.all
+    kinds = torch.tensor([c.kind for c in every], dtype=torch.long)
+    first, second = (torch.tensor([getattr(c, k) for c in every], dtype=torch.long) for k in ("first", "second"))
     # The world is the last link, and that of the ground.
     world = pose.new_tensor([0, 0, 0, 0, 0, 0, 1]).expand(*pose.shape[:2], 1, 7)
     pose = torch.cat([pose, world], dim=2)
     velocity = torch.cat([trace.link_velocity, torch.zeros_like(world[..., :6])], dim=2)
     links = torch.tensor(candidates.shape_links, dtype=torch.long)
-    is_ground = torch.tensor([kind is ContactKind.GROUND for kind in kinds], dtype=torch.bool)
-    rows = links[first], torch.where(is_ground, len(model.links), links[second])
+    rows = links[first], torch.where(kinds == ContactKind.GROUND, len(model.links), links[second])
 
     gap, normal, point = (pose.new_zeros(*pose.shape[:2], len(kinds), *size) for size in ((), (3,), (3,)))
     sides = []
     for kind, geometry in ((ContactKind.GROUND, _ground), (ContactKind.SEGMENT, _segment), (ContactKind.BOX, _box)):
-        (chosen,) = torch.nonzero(torch.tensor([k is kind for k in kinds], dtype=torch.bool), as_tuple=True)
+        (chosen,) = torch.nonzero(kinds == kind, as_tuple=True)
         if not len(chosen):
             continue
-        its = [candidates.segments[segments[k]] for k in chosen]
         X_A, X_B = (pose[:, :, row[chosen]] for row in rows)
+        its, others = [every[k].segment for k in chosen], [every[k].other for k in chosen]
         match kind:
             case ContactKind.GROUND:
                 other = pose.new_tensor(model.up)
             case ContactKind.SEGMENT:
-                other = _placed([candidates.segments[others[k]] for k in chosen], X_B)
+                other = _placed(others, X_B)
             case ContactKind.BOX:
-                boxes = [candidates.boxes[others[k]] for k in chosen]
-                other = (*_frames(boxes, X_B), pose.new_tensor([box.half_extents for box in boxes]))
+                other = (*_frames(others, X_B), pose.new_tensor([box.half_extents for box in others]))
         gap[:, :, chosen], normal[:, :, chosen], point[:, :, chosen], its_sides = geometry(_placed(its, X_A), other)
         sides += [torch.where(gap[:, :, chosen] < 0.0, side.long(), 0) for side in its_sides]
 

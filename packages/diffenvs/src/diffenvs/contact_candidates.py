@@ -1,9 +1,10 @@
-"""What may touch what: the shapes of a model as segments and boxes, and the pairs of these."""
+"""What may touch what: the shapes of a model as segments with a radius, against the ground, segments and boxes."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -28,90 +29,71 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Tables of what may touch what, by index.
+class Candidate:
+    """A segment and what it may touch."""
 
-    Candidates with the ground come first. Those of a pair of shapes are neighbours.
-    """
+    first: int
+    """Shape of the segment."""
+    segment: Segment
+    second: int
+    """Shape that it may touch, itself in place of the ground."""
+    other: Segment | Box | None
+    """The part of that shape, None for the ground."""
+
+    @property
+    def kind(self) -> ContactKind:
+        """By what the segment may touch."""
+        if self.other is None:
+            return ContactKind.GROUND
+        return ContactKind.BOX if isinstance(self.other, Box) else ContactKind.SEGMENT
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Tables of what may touch what, by index."""
 
     shapes: tuple[Shape, ...]
     """All shapes of the model, in the order of its links."""
     shape_links: tuple[int, ...]
     """Link of each shape."""
-    segments: tuple[Segment, ...]
-    boxes: tuple[Box, ...]
-    touches: tuple[tuple[ContactKind, int, int], ...]
-    """Kind of each candidate, its segment, and the segment or box that it may touch."""
-    owners: tuple[tuple[int, int], ...]
-    """Shapes of the segment and of what it may touch, which is itself in the place of the ground."""
-    pairs: tuple[tuple[int, int, int, int], ...]
-    """Two shapes that may touch each other, their first candidate, and the end of their candidates."""
+    ground: tuple[Candidate, ...]
+    """Those with the ground."""
+    pairs: tuple[tuple[Candidate, ...], ...]
+    """Those of a pair of shapes, which differ in their segments only."""
 
     @property
-    def ground(self) -> int:
-        """Number of candidates with the ground."""
-        return sum(kind is ContactKind.GROUND for kind, _, _ in self.touches)
+    def all(self) -> tuple[Candidate, ...]:
+        """In the order of the kernel: with the ground, then pair by pair."""
+        return (*self.ground, *(candidate for pair in self.pairs for candidate in pair))
 
     @classmethod
     def of(cls, model: Model) -> Candidates:
         """Derive the tables of a model."""
         owned = [(i, shape) for i, link in enumerate(model.links) for shape in link.shapes]
-        tables = _Tables([shape for _, shape in owned])
-        if model.ground:
-            for k, shape in enumerate(tables.shapes):
-                for segment in _points(shape):
-                    tables.add(ContactKind.GROUND, k, segment, k, None)
+        shapes = [shape for _, shape in owned]
         shapes_of = defaultdict(list)
         for k, (link, _) in enumerate(owned):
             shapes_of[link].append(k)
+        ground, pairs = [], []
+        if model.ground:
+            for k, shape in enumerate(shapes):
+                points = (Segment(position, STILL, radius) for position, radius in shape.contact_points())
+                ground.extend(Candidate(k, point, k, None) for point in points)
         for names in model.collisions:
             first, second = (shapes_of[model.link_index(name)] for name in names)
             for k, m in product(first, second):
-                tables.add_pair(k, m)
-        return cls(
-            shapes=tuple(tables.shapes),
-            shape_links=tuple(link for link, _ in owned),
-            segments=tuple(tables.segments),
-            boxes=tuple(tables.boxes),
-            touches=tuple(tables.touches),
-            owners=tuple(tables.owners),
-            pairs=tuple(tables.pairs),
-        )
+                pairs.extend(_pairs(shapes, k, m))
+        return cls(tuple(shapes), tuple(link for link, _ in owned), tuple(ground), tuple(pairs))
 
 
-class _Tables:
-    """The tables while they are made; what is used twice is listed once."""
-
-    def __init__(self, shapes: list[Shape]) -> None:
-        self.shapes = shapes
-        self.segments: dict[Segment, int] = {}
-        self.boxes: dict[Box, int] = {}
-        self.touches: list[tuple[ContactKind, int, int]] = []
-        self.owners: list[tuple[int, int]] = []
-        self.pairs: list[tuple[int, int, int, int]] = []
-
-    def add(self, kind: ContactKind, k: int, segment: Segment, m: int, other: Segment | Box | None) -> None:
-        """Let the segment of shape `k` touch something of shape `m`."""
-        a = self.segments.setdefault(segment, len(self.segments))
-        b = 0
-        if isinstance(other, Segment):
-            b = self.segments.setdefault(other, len(self.segments))
-        if isinstance(other, Box):
-            b = self.boxes.setdefault(other, len(self.boxes))
-        self.touches.append((kind, a, b))
-        self.owners.append((k, m))
-
-    def add_pair(self, k: int, m: int) -> None:
-        """Let two shapes touch each other."""
-        start = len(self.touches)
-        for a, b in ((k, m), (m, k)):
-            if isinstance(self.shapes[b], Box):
-                shape = self.shapes[a]
-                for segment in _edges(shape) if isinstance(shape, Box) else [_axis(shape)]:
-                    self.add(ContactKind.BOX, a, segment, b, self.shapes[b])
-        if len(self.touches) == start:
-            self.add(ContactKind.SEGMENT, k, _axis(self.shapes[k]), m, _axis(self.shapes[m]))
-        self.pairs.append((k, m, start, len(self.touches)))
+def _pairs(shapes: list[Shape], k: int, m: int) -> Iterator[tuple[Candidate, ...]]:
+    """Let two shapes touch each other; two boxes by the edges of the one and by those of the other."""
+    boxes = [(a, b) for a, b in ((k, m), (m, k)) if isinstance(shapes[b], Box)]
+    for a, b in boxes:
+        yield tuple(Candidate(a, segment, b, shapes[b]) for segment in _segments(shapes[a]))
+    if not boxes:
+        (first,), (second,) = _segments(shapes[k]), _segments(shapes[m])
+        yield (Candidate(k, first, m, second),)
 
 
 def bounding_sphere(shape: Shape) -> tuple[float, float, float, float]:
@@ -126,30 +108,23 @@ def bounding_sphere(shape: Shape) -> tuple[float, float, float, float]:
     return (*shape.position, radius)
 
 
-def _points(shape: Shape) -> list[Segment]:
-    """Make spheres of the points that touch a plane."""
-    return [Segment(position, STILL, radius) for position, radius in shape.contact_points()]
+def _segments(shape: Shape) -> list[Segment]:
+    """Make segments of a shape: itself, or the twelve edges of a box."""
+    match shape:
+        case Sphere():
+            return [Segment(shape.position, STILL, shape.radius)]
+        case Capsule():
+            return [Segment(shape.position, _vector(shape.half_length * np.array(shape.axis)), shape.radius)]
+        case Box():
+            corners = np.array([corner for corner, _ in shape.contact_points()]).reshape(2, 2, 2, 3)
+            edges = (np.moveaxis(corners, axis, 0).reshape(2, 4, 3) for axis in range(3))
+            return [
+                Segment(_vector((start + end) / 2), _vector((end - start) / 2), 0.0)
+                for starts, ends in edges
+                for start, end in zip(starts, ends, strict=True)
+            ]
 
 
-def _axis(shape: Sphere | Capsule) -> Segment:
-    """Make a segment of the whole shape."""
-    half = STILL
-    if isinstance(shape, Capsule):
-        half = shape.half_length * np.array(shape.axis)
-    return Segment(shape.position, _vector(half), shape.radius)
-
-
-def _edges(box: Box) -> list[Segment]:
-    """Make segments of all twelve edges."""
-    corners = np.array([corner for corner, _ in box.contact_points()]).reshape(2, 2, 2, 3)
-    edges = []
-    for axis in range(3):
-        ends = np.moveaxis(corners, axis, 0).reshape(2, 4, 3)
-        for start, end in zip(*ends, strict=True):
-            edges.append(Segment(_vector((start + end) / 2), _vector((end - start) / 2), 0.0))
-    return edges
-
-
-def _vector(values: np.ndarray | Vector3) -> Vector3:
-    x, y, z = np.asarray(values, dtype=float).tolist()
+def _vector(values: np.ndarray) -> Vector3:
+    x, y, z = values.tolist()
     return x, y, z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,15 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from diffenvs.contact_candidates import Candidates, bounding_sphere
+from diffenvs.contact_candidates import Candidates, Segment, bounding_sphere
 from diffenvs.kernels.arguments import ContactKind, Tree, arguments
-from diffenvs.model import Model
+from diffenvs.model import Box, Model
 from diffenvs.spatial import algebra
 
 CHUNK = 8
 """Numbers in a piece of a row of the mass matrix; the length of ``vec8``."""
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+"""Quaternion that turns nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def make_tree(structure: Structure, device: Any) -> Any:
     tree.dofs = model.nv
     tree.actuators = model.nu
     tree.entries = len(structure.entries)
-    tree.ground_candidates = candidates.ground
+    tree.ground_candidates = len(candidates.ground)
     tree.shapes = len(candidates.shapes)
     tree.pairs = len(candidates.pairs)
     types = (int(link.joint.type) for link in model.links)
@@ -74,12 +77,13 @@ def make_tree(structure: Structure, device: Any) -> Any:
     tree.entry = _integers(structure.entries, wp.vec2i, device)
     rows = [link + 1 for link in candidates.shape_links]
     tree.shape_link = _integers(rows, wp.int32, device)
-    tree.pair = _integers(candidates.pairs, wp.vec4i, device)
-    tree.candidate = _integers(candidates.touches, wp.vec3i, device)
-    kinds = (kind for kind, _, _ in candidates.touches)
+    ends = itertools.accumulate(map(len, candidates.pairs), initial=len(candidates.ground))
+    spans = zip(candidates.pairs, itertools.pairwise(ends), strict=True)
+    tree.pair = _integers([(pair[0].first, pair[0].second, *span) for pair, span in spans], wp.vec4i, device)
+    tree.candidate_kind = _integers([candidate.kind for candidate in candidates.all], wp.int32, device)
     owners = [
-        (rows[k], 0 if kind is ContactKind.GROUND else rows[m], k, m)
-        for kind, (k, m) in zip(kinds, candidates.owners, strict=True)
+        (rows[c.first], 0 if c.kind is ContactKind.GROUND else rows[c.second], c.first, c.second)
+        for c in candidates.all
     ]
     tree.candidate_owner = _integers(owners, wp.vec4i, device)
     return tree
@@ -98,16 +102,27 @@ def make_constants(structure: Structure, real: Any, device: Any) -> Any:
     constants.joint_frame = _reals(frames, types.transform, device)
     constants.joint_axis = _reals([joint.axis for joint in joints], types.vec3, device)
     constants.shape_bound = _reals([bounding_sphere(shape) for shape in candidates.shapes], types.vec4, device)
-    segments = candidates.segments
+    segments = [candidate.segment for candidate in candidates.all]
     constants.segment = _reals([(*segment.middle, segment.radius) for segment in segments], types.vec4, device)
     constants.segment_half = _reals([segment.half for segment in segments], types.vec3, device)
-    frames = [(*box.position, *box.rotation) for box in candidates.boxes]
-    constants.box_frame = _reals(frames, types.transform, device)
-    constants.box_extents = _reals([box.half_extents for box in candidates.boxes], types.vec3, device)
+    others = [_frame_and_size(candidate.other) for candidate in candidates.all]
+    constants.other_frame = _reals([frame for frame, _ in others], types.transform, device)
+    constants.other_size = _reals([size for _, size in others], types.vec4, device)
     materials = [shape.material for shape in candidates.shapes]
     laws = [(material.damping_depth, float(material.friction_bound == "total")) for material in materials]
     constants.law = _reals(laws, types.vec2, device)
     return constants
+
+
+def _frame_and_size(other: Segment | Box | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Describe what a segment may touch as the kernel's ``other_frame`` and ``other_size``."""
+    match other:
+        case Box():
+            return (*other.position, *other.rotation), (*other.half_extents, 0.0)
+        case Segment():
+            return (*other.middle, *UPRIGHT), (*other.half, other.radius)
+        case None:
+            return (0.0, 0.0, 0.0, *UPRIGHT), (0.0, 0.0, 0.0, 0.0)
 
 
 class Scratch:
@@ -168,9 +183,9 @@ class Scratch:
                 self.argument.qdd_adjoint = adjoint
             self.values[name] = value
 
-        centre = torch.zeros(lanes, len(structure.candidates.shapes), 3, dtype=dtype, device=device)
-        self.argument.centre = as_warp(centre, types.vec3)
-        active = torch.zeros(lanes, steps, 1 + len(structure.candidates.touches), dtype=torch.int32, device=device)
+        bound = torch.zeros(lanes, len(structure.candidates.shapes), 4, dtype=dtype, device=device)
+        self.argument.bound = as_warp(bound, types.vec4)
+        active = torch.zeros(lanes, steps, 1 + len(structure.candidates.all), dtype=torch.int32, device=device)
         self.argument.active = as_warp(active, wp.int32)
         self.values["active"] = active
 

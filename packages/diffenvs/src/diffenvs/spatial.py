@@ -109,6 +109,13 @@ def algebra(real: Any) -> SimpleNamespace:
         )
 
     @wp.func
+    def invert_pose(X_AB: transform) -> transform:
+        """Pose of A in B."""
+        q_AB = wp.transform_get_rotation(X_AB)
+        q_BA = quat(-q_AB[0], -q_AB[1], -q_AB[2], q_AB[3])
+        return transform(-rotate(q_BA, wp.transform_get_translation(X_AB)), q_BA)
+
+    @wp.func
     def transform_point(X_AB: transform, p_B: vec3) -> vec3:
         """Point given in B, expressed in A."""
         return wp.transform_get_translation(X_AB) + rotate(wp.transform_get_rotation(X_AB), p_B)

@@ -42,11 +42,10 @@ class Tree:
     shape_link: wp.array[int]
     """Row of the link of a shape."""
     pair: wp.array[wp.vec4i]
-    """Two shapes that may touch each other, first candidate, end of the candidates."""
-    candidate: wp.array[wp.vec3i]
-    """Kind of the contact, index of the segment, index of what it may touch."""
+    """Two shapes that may touch each other, first and end of their candidates, which differ in their segments only."""
+    candidate_kind: wp.array[int]
     candidate_owner: wp.array[wp.vec4i]
-    """Rows of the two links, indices of the two shapes; beside the ground the second shape is the first."""
+    """Rows of the two links, indices of the two shapes; beside the ground the world and the same shape."""
 
 
 @functools.cache
@@ -71,13 +70,13 @@ def arguments(real: Any) -> SimpleNamespace:
         shape_bound: wp.array[vec4]
         """Sphere around a shape: centre in the link's frame, radius [m]."""
         segment: wp.array[vec4]
-        """Middle in the link's frame and radius [m]."""
+        """Of each candidate: middle of the first body's segment in its link's frame, and radius [m]."""
         segment_half: wp.array[vec3]
         """From the middle to an end, in the link's frame [m]."""
-        box_frame: wp.array[transform]
-        """In the link's frame."""
-        box_extents: wp.array[vec3]
-        """Half edge lengths [m]."""
+        other_frame: wp.array[transform]
+        """Of each candidate: the second body's box, or the middle of its segment, in its link's frame."""
+        other_size: wp.array[vec4]
+        """Half extents of the box, or half vector and radius of the segment [m]."""
         law: wp.array[vec2]
         """Of each shape: depth beyond which damping no longer grows [m], share of the damping in the Coulomb bound."""
 
@@ -114,7 +113,8 @@ def arguments(real: Any) -> SimpleNamespace:
         qdd_adjoint: wp.array3d[real]
         work: wp.array2d[real]
         work_rows: wp.array2d[vec8]
-        centre: wp.array2d[vec3]
+        bound: wp.array2d[vec4]
+        """Spheres around the shapes now."""
         active: wp.array3d[int]
         """The number of contacts, and then their candidates."""
 

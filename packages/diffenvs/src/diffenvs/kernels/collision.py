@@ -19,74 +19,113 @@ def collision(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
     vec3, vec4, transform = types.vec3, types.vec4, types.transform
-    compose, rotate, transform_point = types.compose, types.rotate, types.transform_point
+    compose, invert_pose, rotate, rotate_back = types.compose, types.invert_pose, types.rotate, types.rotate_back
+    transform_point = types.transform_point
     stage = distance(real)
     plane_distance, segment_distance = stage.plane_distance, stage.segment_distance
-    segment_box_distance = stage.segment_box_distance
+    misses_box, segment_box_distance = stage.misses_box, stage.segment_box_distance
     Constants = arguments(real).Constants
 
     @wp.func
-    def position(point: vec4) -> vec3:
+    def first_three(a: vec4) -> vec3:
         """Position of a point with a radius."""
-        return vec3(point[0], point[1], point[2])
+        return vec3(a[0], a[1], a[2])
 
     @wp.func
-    def candidate_distance(candidate: wp.vec3i, X_WA: transform, X_WB: transform, constants: Constants):
+    def candidate_distance(
+        kind: int,
+        X_WA: transform,
+        segment: vec4,
+        half: vec3,
+        X_WB: transform,
+        frame: transform,
+        size: vec4,
+        up: vec3,
+    ):
         """Distance, normal and point of a candidate whose links have these poses."""
-        a = candidate[1]
-        b = candidate[2]
-        p_A = transform_point(X_WA, position(constants.segment[a]))
-        radius = constants.segment[a][3]
-        if candidate[0] == GROUND:
-            phi, g, x = plane_distance(p_A, radius, constants.up)
+        p_A = transform_point(X_WA, first_three(segment))
+        if kind == GROUND:
+            phi, g, x = plane_distance(p_A, segment[3], up)
         else:
-            d_A = rotate(wp.transform_get_rotation(X_WA), constants.segment_half[a])
-            if candidate[0] == SEGMENT:
-                p_B = transform_point(X_WB, position(constants.segment[b]))
-                d_B = rotate(wp.transform_get_rotation(X_WB), constants.segment_half[b])
-                phi, g, x = segment_distance(p_A, d_A, radius, p_B, d_B, constants.segment[b][3])
+            d_A = rotate(wp.transform_get_rotation(X_WA), half)
+            if kind == SEGMENT:
+                p_B = transform_point(X_WB, wp.transform_get_translation(frame))
+                d_B = rotate(wp.transform_get_rotation(X_WB), first_three(size))
+                phi, g, x = segment_distance(p_A, d_A, segment[3], p_B, d_B, size[3])
             else:
-                X_box = compose(X_WB, constants.box_frame[b])
-                phi, g, x = segment_box_distance(p_A, d_A, radius, X_box, constants.box_extents[b])
+                X_box = compose(X_WB, frame)
+                r_box = wp.transform_get_rotation(X_box)
+                p = rotate_back(r_box, p_A - wp.transform_get_translation(X_box))
+                phi, g_box, x_box = segment_box_distance(p, rotate_back(r_box, d_A), segment[3], first_three(size))
+                g = rotate(r_box, g_box)
+                x = transform_point(X_box, x_box)
         return phi, g, x
 
     @wp.func
     def detect(
-        poses: wp.array[transform], tree: Tree, constants: Constants, centre: wp.array[vec3], active: wp.array[int]
+        pose: wp.array[transform], tree: Tree, constants: Constants, bound: wp.array[vec4], active: wp.array[int]
     ):
         """Write the number of contacts and their candidates to ``active``."""
         count = wp.int32(0)
         for k in range(tree.ground_candidates):
-            owner = tree.candidate_owner[k]
-            phi, _g, _x = candidate_distance(tree.candidate[k], poses[owner[0]], poses[owner[1]], constants)
-            if phi < real(0.0):
+            point = constants.segment[k]
+            p = transform_point(pose[tree.candidate_owner[k][0]], first_three(point))
+            if wp.dot(p, constants.up) < point[3]:
                 count = count + 1
                 active[count] = k
         if tree.pairs > 0:
             for i in range(tree.shapes):
-                centre[i] = transform_point(poses[tree.shape_link[i]], position(constants.shape_bound[i]))
+                ball = constants.shape_bound[i]
+                centre = transform_point(pose[tree.shape_link[i]], first_three(ball))
+                bound[i] = vec4(centre[0], centre[1], centre[2], ball[3])
         for i in range(tree.pairs):
             pair = tree.pair[i]
-            apart = centre[pair[0]] - centre[pair[1]]
-            reach = constants.shape_bound[pair[0]][3] + constants.shape_bound[pair[1]][3]
-            if wp.dot(apart, apart) < reach * reach:
-                for k in range(pair[2], pair[3]):
-                    owner = tree.candidate_owner[k]
-                    phi, _g, _x = candidate_distance(tree.candidate[k], poses[owner[0]], poses[owner[1]], constants)
+            apart = bound[pair[0]] - bound[pair[1]]
+            reach = bound[pair[0]][3] + bound[pair[1]][3]
+            if apart[0] * apart[0] + apart[1] * apart[1] + apart[2] * apart[2] < reach * reach:
+                start = pair[2]
+                owner = tree.candidate_owner[start]
+                X_WA = pose[owner[0]]
+                size = constants.other_size[start]
+                if tree.candidate_kind[start] == SEGMENT:
+                    segment = constants.segment[start]
+                    half = constants.segment_half[start]
+                    X_WB = pose[owner[1]]
+                    r_WB = wp.transform_get_rotation(X_WB)
+                    phi, _g, _x = segment_distance(
+                        transform_point(X_WA, first_three(segment)),
+                        rotate(wp.transform_get_rotation(X_WA), half),
+                        segment[3],
+                        transform_point(X_WB, wp.transform_get_translation(constants.other_frame[start])),
+                        rotate(r_WB, first_three(size)),
+                        size[3],
+                    )
                     if phi < real(0.0):
                         count = count + 1
-                        active[count] = k
+                        active[count] = start
+                else:
+                    h = first_three(size)
+                    X_BA = compose(invert_pose(compose(pose[owner[1]], constants.other_frame[start])), X_WA)
+                    for k in range(start, pair[3]):
+                        edge = constants.segment[k]
+                        p = transform_point(X_BA, first_three(edge))
+                        d = rotate(wp.transform_get_rotation(X_BA), constants.segment_half[k])
+                        if not misses_box(p, d, h, edge[3]):
+                            phi, _g, _x = segment_box_distance(p, d, edge[3], h)
+                            if phi < real(0.0):
+                                count = count + 1
+                                active[count] = k
         active[0] = count
 
     @wp.func_replay(detect)
     def replay_detect(
-        poses: wp.array[transform], tree: Tree, constants: Constants, centre: wp.array[vec3], active: wp.array[int]
+        pose: wp.array[transform], tree: Tree, constants: Constants, bound: wp.array[vec4], active: wp.array[int]
     ):
         """Nothing: the contacts are in their array."""
 
     @wp.func_grad(detect)
     def adj_detect(
-        poses: wp.array[transform], tree: Tree, constants: Constants, centre: wp.array[vec3], active: wp.array[int]
+        pose: wp.array[transform], tree: Tree, constants: Constants, bound: wp.array[vec4], active: wp.array[int]
     ):
         """Nothing: which candidates touch has no derivative."""
 

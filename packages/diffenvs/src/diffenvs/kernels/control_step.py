@@ -99,13 +99,18 @@ def control_step(real: Any) -> SimpleNamespace:
         entries = tree.entries
         tree_link = tree.link
         tree_entry = tree.entry
-        candidate = tree.candidate
+        candidate_kind = tree.candidate_kind
         candidate_owner = tree.candidate_owner
         dof_link = tree.dof_link
         actuator_dof = tree.actuator_dof
         h = constants.h
         joint_frame = constants.joint_frame
         joint_axis = constants.joint_axis
+        up = constants.up
+        segment = constants.segment
+        segment_half = constants.segment_half
+        other_frame = constants.other_frame
+        other_size = constants.other_size
         law = constants.law
         body_env = body[env]
         joint_env = joint[env]
@@ -135,7 +140,7 @@ def control_step(real: Any) -> SimpleNamespace:
         qdd = scratch.qdd[lane]
         qdd_rows = scratch.qdd_rows[lane]
         qdd_adjoint = scratch.qdd_adjoint[lane]
-        centre = scratch.centre[lane]
+        bound = scratch.bound[lane]
         active = scratch.active[lane]
         work = scratch.work[lane]
         work_rows = scratch.work_rows[lane]
@@ -201,11 +206,20 @@ def control_step(real: Any) -> SimpleNamespace:
                 force_s[i + 1] = bias_force(X_WB, V_WB, A_WB, body_env[i], gravity_env)
 
             # Contact takes from the force that a link needs, and gives to the other link what it takes.
-            detect(pose_s, tree, constants, centre, active_s)
+            detect(pose_s, tree, constants, bound, active_s)
             for k in range(active_s[0]):
                 touching = active_s[k + 1]
                 owner = candidate_owner[touching]
-                phi, g, x = candidate_distance(candidate[touching], pose_s[owner[0]], pose_s[owner[1]], constants)
+                phi, g, x = candidate_distance(
+                    candidate_kind[touching],
+                    pose_s[owner[0]],
+                    segment[touching],
+                    segment_half[touching],
+                    pose_s[owner[1]],
+                    other_frame[touching],
+                    other_size[touching],
+                    up,
+                )
                 F_A = force_at(
                     contact_force(
                         phi,

@@ -62,8 +62,7 @@ ROUNDING = wp.constant(0.1)
 def distance(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
-    vec2, vec3, transform = types.vec2, types.vec3, types.transform
-    rotate, rotate_back, transform_point = types.rotate, types.rotate_back, types.transform_point
+    vec2, vec3 = types.vec2, types.vec3
 
     @wp.func
     def plane_distance(p_W: vec3, radius: real, up: vec3):
@@ -183,18 +182,26 @@ def distance(real: Any) -> SimpleNamespace:
         return phi, vec3(w[0] * c[0], w[1] * c[1], w[2] * c[2])
 
     @wp.func
-    def segment_box_distance(p_W: vec3, d_W: vec3, radius: real, X_WB: transform, h: vec3):
-        """Distance of a round segment to a box, positive where it misses the box grown by its radius."""
-        r_WB = wp.transform_get_rotation(X_WB)
-        p = rotate_back(r_WB, p_W - wp.transform_get_translation(X_WB))
-        d = rotate_back(r_WB, d_W)
+    def misses_box(p: vec3, d: vec3, h: vec3, radius: real) -> bool:
+        """Whether a segment is beyond a face of a box by more than its radius."""
+        return (
+            wp.abs(p[0]) > wp.abs(d[0]) + h[0] + radius
+            or wp.abs(p[1]) > wp.abs(d[1]) + h[1] + radius
+            or wp.abs(p[2]) > wp.abs(d[2]) + h[2] + radius
+        )
+
+    @wp.func
+    def segment_box_distance(p: vec3, d: vec3, radius: real, h: vec3):
+        """Distance of a round segment to a box, in its frame, positive where it misses the box grown by its radius."""
         H = vec3(h[0] + radius, h[1] + radius, h[2] + radius)
         ends = chord(p, d, H)
         x = towards_box(p, d, centre_of_pressure(p, d, ends, H), h)
         phi, g = box_distance(x, h)
-        phi = wp.where(ends[0] > ends[1], real(1.0), phi - radius)
-        return phi, rotate(r_WB, g), transform_point(X_WB, x - g * radius)
+        return wp.where(ends[0] > ends[1], real(1.0), phi - radius), g, x - g * radius
 
     return SimpleNamespace(
-        plane_distance=plane_distance, segment_distance=segment_distance, segment_box_distance=segment_box_distance
+        plane_distance=plane_distance,
+        segment_distance=segment_distance,
+        misses_box=misses_box,
+        segment_box_distance=segment_box_distance,
     )
