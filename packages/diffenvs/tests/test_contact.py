@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from math import cos, radians, sin
 
 import numpy as np
@@ -268,6 +269,54 @@ def test_force_on_one_body_is_minus_that_on_the_other_whichever_is_named_first(u
     scale = float(on_a.abs().max())
     torch.testing.assert_close(on_a, -on_b, rtol=0.0, atol=SAME * scale)
     torch.testing.assert_close(forces[0], forces[1], rtol=0.0, atol=SAME * scale)
+
+
+DEGENERATE = {
+    "spheres about one centre": ("sphere", "sphere", (0.0, 0.0, 0.0)),
+    "sphere on the axis of a capsule": ("sphere", "capsule", (0.01, 0.0, 0.0)),
+    "capsules on one axis": ("capsule", "capsule", (0.01, 0.0, 0.0)),
+    "capsule beside a parallel one": ("capsule", "capsule", (0.0, 0.0, 0.015)),
+    "sphere in the middle of a box": ("sphere", "box", (0.0, 0.0, 0.0)),
+    "sphere at a corner of a box": ("sphere", "box", (0.03, 0.025, 0.02)),
+    "capsule flat on a box": ("capsule", "box", (0.0, 0.0, 0.028)),
+    "capsule at an edge of a box": ("capsule", "box", (0.0, 0.025, 0.02)),
+    "box in the place of a box": ("box", "box", (0.0, 0.0, 0.0)),
+    "box on a box of its size": ("box", "box", (0.0, 0.0, 0.039)),
+    "box on a box, face within face": ("box", "box", (0.01, 0.01, 0.039)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_gradients_are_finite_where_shapes_coincide_or_are_parallel(case, dtype):
+    upper, lower, position = DEGENERATE[case]
+    sim = simulator(two(SHAPES[upper], SHAPES[lower], substeps=4), 1, dtype)
+    leaves = [states(position).to(dtype), torch.zeros(1, 6, dtype=dtype)]
+    parameters = {name: value for name, value in sim.parameters.items() if value.numel()}
+    leaves = [value.clone().requires_grad_() for value in (*leaves, *parameters.values())]
+    parameters = dict(zip(parameters, leaves[2:], strict=True))
+    end = torch.cat(sim.step(*leaves[:2], torch.zeros(1, 0, dtype=dtype), parameters), dim=1)
+    assert end.isfinite().all()
+    for gradient in torch.autograd.grad(end.sum(), leaves):
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() < 1e4
+
+
+def test_boxes_meet_by_their_edges_and_round_shapes_by_themselves():
+    shapes = [(SHAPES["box"],), (SHAPES["capsule"], SHAPES["sphere"]), (SHAPES["box"],)]
+    links = [body(FREE, name=str(k), shapes=its) for k, its in enumerate(shapes)]
+    pairs = (("0", "1"), ("0", "2"))
+    table = Candidates.of(Model(name="three", links=links, collisions=pairs))
+    assert [len(pair) for pair in table.pairs] == [1, 1, 12, 12]
+    assert [(pair[0].first, pair[0].second) for pair in table.pairs] == [(1, 0), (2, 0), (0, 3), (3, 0)]
+    assert len(table.ground) == 8 + 2 + 1 + 8
+    edges = {
+        tuple(sorted(tuple(np.round(np.array(edge.middle) + sign * np.array(edge.half), 12)) for sign in (-1, 1)))
+        for edge in (candidate.segment for candidate in table.pairs[2])
+    }
+    corners = list(product((-0.03, 0.03), (-0.025, 0.025), (-0.02, 0.02)))
+    assert edges == {(a, b) for a in corners for b in corners if a < b and np.equal(a, b).sum() == 2}
+    assert not Candidates.of(Model(name="three", links=links, ground=False)).all
 
 
 def test_engine_and_reference_agree_on_all_contacts_of_a_pile():

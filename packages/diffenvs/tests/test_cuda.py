@@ -5,11 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from contacts import contacts
 from environments import make
 from gradients import Inputs, rollout
 from simulators import ROBOTS, golden, simulator, tensor
 from torch import Tensor
 
+from diffenvs.robots.allegro import allegro
 from diffenvs.sb3 import SB3VecEnv
 from diffenvs.simulator import Simulator
 
@@ -46,6 +48,25 @@ def test_states_and_all_gradients_equal_those_of_the_cpu(robot):
         results.append(window(sim, leaves({**inputs(robot), **sim.parameters}, device)))
     for ours, theirs in zip(results[1], results[0], strict=True):
         assert ours.is_cuda
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=0.0, atol=SAME * max(1.0, float(theirs.abs().max())))
+
+
+def test_bodies_that_touch_each_other_move_as_on_the_cpu():
+    # The cube lies in the palm, and the fingers bend into it.
+    model = allegro()
+    q = tensor(model.rest_q).repeat(ENVS, 1)
+    q[:, :16] = torch.linspace(0.3, 1.2, ENVS, dtype=torch.float64)[:, None]
+    q[:, 16:19] = tensor([0.0, -0.04, 0.55])
+    actions = torch.linspace(-1.0, 1.0, ENVS * HORIZON * 16, dtype=torch.float64).view(ENVS, HORIZON, 16)
+    start = {"q": q, "qd": q.new_zeros(ENVS, model.nv), "action": actions}
+    sim = simulator(model, ENVS)
+    touching = contacts(model, sim.trace(q, start["qd"], actions[:, 0]), sim.parameters).touching
+    assert (touching[:, 0].sum(-1) >= 2).all()
+    results = []
+    for device in ("cpu", "cuda"):
+        sim = simulator(model, ENVS, device=device)
+        results.append(window(sim, leaves({**start, **sim.parameters}, device)))
+    for ours, theirs in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(ours.cpu(), theirs, rtol=0.0, atol=SAME * max(1.0, float(theirs.abs().max())))
 
 

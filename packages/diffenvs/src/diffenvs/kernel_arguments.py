@@ -183,11 +183,12 @@ class Scratch:
                 self.argument.qdd_adjoint = adjoint
             self.values[name] = value
 
-        bound = torch.zeros(lanes, len(structure.candidates.shapes), 4, dtype=dtype, device=device)
-        self.argument.bound = as_warp(bound, types.vec4)
-        active = torch.zeros(lanes, steps, 1 + len(structure.candidates.all), dtype=torch.int32, device=device)
-        self.argument.active = as_warp(active, wp.int32)
-        self.values["active"] = active
+        candidates = structure.candidates
+        self.values["bound"] = torch.zeros(lanes, len(candidates.shapes), 4, dtype=dtype, device=device)
+        self.argument.bound = as_warp(self.values["bound"], types.vec4)
+        contacts = 1 + len(candidates.all)
+        self.values["active"] = torch.zeros(lanes, steps, contacts, dtype=torch.int32, device=device)
+        self.argument.active = as_warp(self.values["active"], wp.int32)
 
 
 def as_warp(tensor: Tensor, kind: Any, adjoint: Any = None) -> Any:

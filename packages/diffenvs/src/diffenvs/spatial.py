@@ -67,11 +67,6 @@ def algebra(real: Any) -> SimpleNamespace:
         return wp.quat_rotate(q, x)
 
     @wp.func
-    def rotate_back(q: quat, x: vec3) -> vec3:
-        """Rotate ``x`` by the conjugate of ``q``."""
-        return wp.quat_rotate_inv(q, x)
-
-    @wp.func
     def rotation_matrix(q: quat) -> mat33:
         """Matrix of the rotation by ``q``."""
         x = q[0]

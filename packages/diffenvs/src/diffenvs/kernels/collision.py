@@ -19,8 +19,8 @@ def collision(real: Any) -> SimpleNamespace:
     """Functions of this stage for one scalar type."""
     types = algebra(real)
     vec3, vec4, transform = types.vec3, types.vec4, types.transform
-    compose, invert_pose, rotate, rotate_back = types.compose, types.invert_pose, types.rotate, types.rotate_back
-    transform_point = types.transform_point
+    compose, invert_pose, transform_point = types.compose, types.invert_pose, types.transform_point
+    rotate, rotation_matrix = types.rotate, types.rotation_matrix
     stage = distance(real)
     plane_distance, segment_distance = stage.plane_distance, stage.segment_distance
     misses_box, segment_box_distance = stage.misses_box, stage.segment_box_distance
@@ -43,34 +43,44 @@ def collision(real: Any) -> SimpleNamespace:
         up: vec3,
     ):
         """Distance, normal and point of a candidate whose links have these poses."""
-        p_A = transform_point(X_WA, first_three(segment))
+        R_WA = rotation_matrix(wp.transform_get_rotation(X_WA))
+        p_A = wp.transform_get_translation(X_WA) + R_WA * first_three(segment)
         if kind == GROUND:
             phi, g, x = plane_distance(p_A, segment[3], up)
         else:
-            d_A = rotate(wp.transform_get_rotation(X_WA), half)
+            d_A = R_WA * half
+            R_WB = rotation_matrix(wp.transform_get_rotation(X_WB))
+            p_B = wp.transform_get_translation(X_WB) + R_WB * wp.transform_get_translation(frame)
             if kind == SEGMENT:
-                p_B = transform_point(X_WB, wp.transform_get_translation(frame))
-                d_B = rotate(wp.transform_get_rotation(X_WB), first_three(size))
-                phi, g, x = segment_distance(p_A, d_A, segment[3], p_B, d_B, size[3])
+                phi, g, x = segment_distance(p_A, d_A, segment[3], p_B, R_WB * first_three(size), size[3])
             else:
-                X_box = compose(X_WB, frame)
-                r_box = wp.transform_get_rotation(X_box)
-                p = rotate_back(r_box, p_A - wp.transform_get_translation(X_box))
-                phi, g_box, x_box = segment_box_distance(p, rotate_back(r_box, d_A), segment[3], first_three(size))
-                g = rotate(r_box, g_box)
-                x = transform_point(X_box, x_box)
+                R_WF = R_WB * rotation_matrix(wp.transform_get_rotation(frame))
+                R_FW = wp.transpose(R_WF)
+                phi, g_F, x_F = segment_box_distance(R_FW * (p_A - p_B), R_FW * d_A, segment[3], first_three(size))
+                g = R_WF * g_F
+                x = p_B + R_WF * x_F
         return phi, g, x
+
+    @wp.func
+    def near(a: vec4, b: vec4) -> bool:
+        """Whether two spheres meet."""
+        apart = first_three(a) - first_three(b)
+        reach = a[3] + b[3]
+        return wp.dot(apart, apart) < reach * reach
 
     @wp.func
     def detect(
         pose: wp.array[transform], tree: Tree, constants: Constants, bound: wp.array[vec4], active: wp.array[int]
     ):
         """Write the number of contacts and their candidates to ``active``."""
+        segment = constants.segment
+        half = constants.segment_half
+        frame = constants.other_frame
+        size = constants.other_size
         count = wp.int32(0)
         for k in range(tree.ground_candidates):
-            point = constants.segment[k]
-            p = transform_point(pose[tree.candidate_owner[k][0]], first_three(point))
-            if wp.dot(p, constants.up) < point[3]:
+            p = transform_point(pose[tree.candidate_owner[k][0]], first_three(segment[k]))
+            if wp.dot(p, constants.up) < segment[k][3]:
                 count = count + 1
                 active[count] = k
         if tree.pairs > 0:
@@ -80,38 +90,28 @@ def collision(real: Any) -> SimpleNamespace:
                 bound[i] = vec4(centre[0], centre[1], centre[2], ball[3])
         for i in range(tree.pairs):
             pair = tree.pair[i]
-            apart = bound[pair[0]] - bound[pair[1]]
-            reach = bound[pair[0]][3] + bound[pair[1]][3]
-            if apart[0] * apart[0] + apart[1] * apart[1] + apart[2] * apart[2] < reach * reach:
-                start = pair[2]
-                owner = tree.candidate_owner[start]
+            if near(bound[pair[0]], bound[pair[1]]):
+                first = pair[2]
+                owner = tree.candidate_owner[first]
                 X_WA = pose[owner[0]]
-                size = constants.other_size[start]
-                if tree.candidate_kind[start] == SEGMENT:
-                    segment = constants.segment[start]
-                    half = constants.segment_half[start]
-                    X_WB = pose[owner[1]]
-                    r_WB = wp.transform_get_rotation(X_WB)
-                    phi, _g, _x = segment_distance(
-                        transform_point(X_WA, first_three(segment)),
-                        rotate(wp.transform_get_rotation(X_WA), half),
-                        segment[3],
-                        transform_point(X_WB, wp.transform_get_translation(constants.other_frame[start])),
-                        rotate(r_WB, first_three(size)),
-                        size[3],
+                X_WB = pose[owner[1]]
+                kind = tree.candidate_kind[first]
+                if kind == SEGMENT:
+                    phi, _g, _x = candidate_distance(
+                        kind, X_WA, segment[first], half[first], X_WB, frame[first], size[first], constants.up
                     )
                     if phi < real(0.0):
                         count = count + 1
-                        active[count] = start
+                        active[count] = first
                 else:
-                    h = first_three(size)
-                    X_BA = compose(invert_pose(compose(pose[owner[1]], constants.other_frame[start])), X_WA)
-                    for k in range(start, pair[3]):
-                        edge = constants.segment[k]
-                        p = transform_point(X_BA, first_three(edge))
-                        d = rotate(wp.transform_get_rotation(X_BA), constants.segment_half[k])
-                        if not misses_box(p, d, h, edge[3]):
-                            phi, _g, _x = segment_box_distance(p, d, edge[3], h)
+                    # Most edges of a box are far from the other box, which the frame of that shows at once.
+                    X_FA = compose(invert_pose(compose(X_WB, frame[first])), X_WA)
+                    h = first_three(size[first])
+                    for k in range(first, pair[3]):
+                        p = transform_point(X_FA, first_three(segment[k]))
+                        d = rotate(wp.transform_get_rotation(X_FA), half[k])
+                        if not misses_box(p, d, segment[k][3], h):
+                            phi, _g, _x = segment_box_distance(p, d, segment[k][3], h)
                             if phi < real(0.0):
                                 count = count + 1
                                 active[count] = k

@@ -1,15 +1,17 @@
-r"""Compliant contact of a point with the ground, the plane through the origin with normal ``up``.
+r"""Compliant contact at a point, with the ground or of two bodies.
 
-With depth c < 0, velocity :math:`u = u_n n + u_t` of the lowered point, and the material's constants:
+With the signed distance c < 0, its gradient n (of length one, but shorter deep inside of a shape and at the edges of
+boxes), velocity u of the first body against the second at the point, and the material's constants:
 
 .. math::
+    u_n = n \cdot u, \qquad u_t = u - u_n n, \qquad
     N = k_e |c| + k_d \min(|c|, \delta) \max(-u_n, 0), \qquad
-    T = -\frac{u_t}{|u_t|} \min(k_f |u_t|, \mu B)
+    F = N n - \frac{u_t}{|u_t|} \min(k_f |u_t|, \mu |n|^2 B)
 
-The damping grows with the depth up to :math:`\delta`, so the force is continuous at touch and never adhesive. The
-Coulomb bound takes the elastic part of N, :math:`B = k_e |c|`, or all of it, as the material says; below it friction
-is viscous. (With infinite :math:`\delta` and the elastic bound the law of DFlex: Xu et al., Accelerated Policy Learning
-with Parallel Differentiable Simulation, 2022.)
+F acts on the first body, -F on the second. The damping grows with the depth up to :math:`\delta`, so the force is
+continuous at touch and never adhesive. The Coulomb bound takes the elastic part of N, :math:`B = k_e |c|`, or all of
+it, as the material says; below it friction is viscous. (With infinite :math:`\delta`, the elastic bound and the ground
+the law of DFlex: Xu et al., Accelerated Policy Learning with Parallel Differentiable Simulation, 2022.)
 """
 
 import functools
@@ -29,7 +31,7 @@ def contact(real: Any) -> SimpleNamespace:
 
     @wp.func
     def contact_force(depth: real, velocity: vec3, normal: vec3, material: vec4, law: vec2) -> vec3:
-        """Force at a point whose signed distance ``depth`` is negative, on what moves with ``velocity``.
+        """Force on the body that moves with ``velocity``, at a point whose signed distance ``depth`` is negative.
 
         ``material`` holds the constants in the order of ``ARRAYS["material"]``, ``law`` the depth beyond which the
         damping no longer grows, and the share of the damping in the Coulomb bound.

@@ -6,8 +6,8 @@ How its adjoint, which Warp generates from this code, stays exact:
 
 - Nothing is carried from one iteration of a loop to the next in a register, only through arrays.
 - Every element of an array is stored once, before it is read; what is summed is stored first and then added to with
-  ``+=`` in this file. The functions of the stages return values and store nothing, except the inverse of the mass
-  matrix and the solve with it, which have adjoints of their own.
+  ``+=`` in this file. The functions of the stages return values and store nothing, except the list of contacts, the
+  inverse of the mass matrix and the solve with it, which have adjoints of their own.
 - All substeps have their own rows in the scratch. In the adjoint kernel the call of ``advance`` runs the step again
   and so fills the rows for this environment; then the loops are walked backwards, reading them.
 - The adjoint of a store sets the adjoint of the element to zero. So the adjoints of the scratch are zero before and

@@ -87,6 +87,11 @@ def distance(real: Any) -> SimpleNamespace:
         return vec2(wp.clamp((b * t - c) / a, -one, one), t)
 
     @wp.func
+    def envelope(s: vec3, w: vec3, mu: real) -> real:
+        """Moreau envelope of the maximum of w . s, with its maximiser ``w``."""
+        return wp.dot(w, s) + real(0.5) * mu * (real(1.0) - wp.dot(w, w))
+
+    @wp.func
     def segment_distance(p_A: vec3, d_A: vec3, radius_A: real, p_B: vec3, d_B: vec3, radius_B: real):
         """Distance of two round segments with these middles and half vectors."""
         half = real(0.5)
@@ -97,7 +102,7 @@ def distance(real: Any) -> SimpleNamespace:
         D = q_A - q_B
         core = half * both
         g = D / wp.max(wp.length(D), core)
-        phi = wp.dot(g, D) + half * core * (real(1.0) - wp.dot(g, g)) - both
+        phi = envelope(D, g, core) - both
         return phi, g, (q_A + q_B + g * (radius_B - radius_A)) * half
 
     @wp.func
@@ -178,11 +183,10 @@ def distance(real: Any) -> SimpleNamespace:
         )
         rounding = real(ROUNDING) * wp.min(wp.min(h[0], h[1]), h[2])
         w = weights(s, rounding)
-        phi = wp.dot(w, s) + real(0.5) * rounding * (one - wp.dot(w, w))
-        return phi, vec3(w[0] * c[0], w[1] * c[1], w[2] * c[2])
+        return envelope(s, w, rounding), vec3(w[0] * c[0], w[1] * c[1], w[2] * c[2])
 
     @wp.func
-    def misses_box(p: vec3, d: vec3, h: vec3, radius: real) -> bool:
+    def misses_box(p: vec3, d: vec3, radius: real, h: vec3) -> bool:
         """Whether a segment is beyond a face of a box by more than its radius."""
         return (
             wp.abs(p[0]) > wp.abs(d[0]) + h[0] + radius
@@ -195,7 +199,10 @@ def distance(real: Any) -> SimpleNamespace:
         """Distance of a round segment to a box, in its frame, positive where it misses the box grown by its radius."""
         H = vec3(h[0] + radius, h[1] + radius, h[2] + radius)
         ends = chord(p, d, H)
-        x = towards_box(p, d, centre_of_pressure(p, d, ends, H), h)
+        t = centre_of_pressure(p, d, ends, H)
+        x = p + d * t
+        if radius > real(0.0):
+            x = towards_box(p, d, t, h)
         phi, g = box_distance(x, h)
         return wp.where(ends[0] > ends[1], real(1.0), phi - radius), g, x - g * radius
 
