@@ -180,8 +180,9 @@ def check_scene(scene: Scene, inputs: Inputs, model: Model) -> None:
     """Fail unless in most environments the cube lies where the scene says and moves as it says."""
     sim = simulator(model, len(inputs["q"]))
     touch = contacts(model, sim.trace(*(inputs[name] for name in ("q", "qd")), inputs["action"][:, 0]), sim.parameters)
-    candidates = Candidates.of(model)
-    names = [{model.links[candidates.shape_links[shape]].name for shape in pair} for pair in candidates.owners]
+    table = Candidates.of(model)
+    pairs = [(candidate.first, candidate.second) for candidate in table.all]
+    names = [{model.links[table.shape_links[shape]].name for shape in pair} for pair in pairs]
     for carrier in scene.carriers:
         its = [k for k, pair in enumerate(names) if pair == {carrier, "cube"}]
         assert touch.touching[:, :, its].any((1, 2)).double().mean() > 0.9, carrier
