@@ -60,7 +60,7 @@ class HandReorient(AbstractTask):
         Entry("action", 16, "1", "clipped action of the last step, zero after a reset"),
     )
     MEMORY = (
-        Entry("goal_rotation", 4, "1", "quaternion (x, y, z, w) that the cube shall have"),
+        Entry("goal_rotation", 4, "1", "quaternion (x, y, z, w) that the cube shall have, new once it is reached"),
         Entry("successes", 1, "1", "goals reached in this episode"),
     )
 
@@ -95,7 +95,7 @@ class HandReorient(AbstractTask):
         return (*[0.0] * _JOINTS, 0.0, -0.1, 0.6, math.sqrt(0.5), 0.0, 0.0, -math.sqrt(0.5))
 
     def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw states at rest: the hand half open, the cube above it and in any orientation."""
+        """Draw states at rest: the hand nearly flat, the cube above it and in any orientation."""
         lower, upper = _limits(start_q.dtype, start_q.device)
         joints = self.joint_spread * (lower + (upper - lower) * random.uniform(_JOINTS, 0.0, 1.0))
         position = start_q[_CUBE] + self.position_noise * random.uniform(3, -1.0, 1.0)
