@@ -36,7 +36,7 @@ BONE_RADIUS = 0.012
 GHOST_OPACITY = 0.3
 CHECKER = 1.0
 """Edge of a square on the ground [m]; origins move by whole multiples of two, so that the pattern stays."""
-CLOSEST = 0.2
+CLOSEST = 0.1
 """Least radius of what the camera frames [m]."""
 
 
