@@ -2,14 +2,10 @@
 
 import ast
 import re
-import runpy
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
@@ -53,21 +49,3 @@ def test_each_equation_of_the_table_is_claimed_by_the_function_it_names():
         nodes = ast.walk(ast.parse((ROOT / path).read_text()))
         functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
         assert f"Eq. ({number})" in (ast.get_docstring(functions[name.rsplit(".", 1)[1]]) or "")
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs_and_is_short(example, capsys):
-    assert len(example.read_text().splitlines()) <= 80
-    runpy.run_path(str(example), run_name="__main__")
-    assert capsys.readouterr().out
-
-
-def test_example_of_a_rollout_s_gradient_agrees_with_finite_differences(capsys):
-    runpy.run_path(str(ROOT / "examples/gradient_of_a_rollout.py"), run_name="__main__")
-    printed = dict(re.findall(r"^derivative, (\w+)\s+(\S+)$", capsys.readouterr().out, flags=re.MULTILINE))
-    assert float(printed["backward"]) == pytest.approx(float(printed["differences"]), rel=1e-5)
-
-
-def test_example_of_a_system_identification_recovers_friction_and_mass():
-    example = runpy.run_path(str(ROOT / "examples/system_identification.py"))
-    assert example["identify"](steps=64, iterations=80) == pytest.approx(example["TRUE"], rel=0.03)
