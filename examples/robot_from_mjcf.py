@@ -4,7 +4,7 @@ Model.from_mjcf takes text or a file. Without contact and limits the equations o
 torques lead to the same place; only here, they can be found by gradient descent.
 """
 
-# pyright: reportAttributeAccessIssue=false  # MuJoCo has no types
+# pyright: reportAttributeAccessIssue=false
 import mujoco
 import numpy as np
 import torch

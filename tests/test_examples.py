@@ -84,9 +84,10 @@ def test_robot_from_mjcf_reaches_its_goal_here_and_in_mujoco():
 
 def test_callback_of_rpo_s_training_sees_the_returns_rise_and_ends_it(capsys):
     example = names_of("train_rpo")
-    callback = example["main"](steps=24_576, goal=170.0)
-    assert callback.curve[-1] >= 170.0 > callback.curve[-2] > 2 * callback.curve[0]
-    assert callback.num_timesteps < 24_576
+    callback = example["main"](steps=65_536, goal=120.0)
+    assert callback.curve[-1] >= 120.0 > callback.curve[-2]
+    assert callback.curve[0] < 90.0
+    assert callback.num_timesteps < 65_536
     assert f"after {callback.num_timesteps:,} steps, 32 episodes" in capsys.readouterr().out
 
 
