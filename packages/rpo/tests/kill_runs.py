@@ -72,7 +72,7 @@ def kill_at_moments(runs, kills, seconds):
     """Kill a run at random moments of its training, all before its end."""
     for _ in range(kills):
         child = fork(train_or_go_on, runs)
-        while not list(runs.glob(f"{ENV}/rpo/*/config.json")):
+        while not list(runs.glob(f"{ENV}/rpo/[!.]*/config.json")):
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.8 * seconds / kills))
         os.kill(child, signal.SIGKILL)

@@ -26,7 +26,7 @@ def train(runs, *args, algo="rpo"):
 
 
 def only_run(runs, algo="rpo"):
-    (path,) = runs.glob(f"{ENV}/{algo}/*")
+    (path,) = runs.glob(f"{ENV}/{algo}/[!.]*")  # not what has no settings yet
     return RunFolder(path)
 
 

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.logger import configure
 
 from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
 
@@ -43,27 +41,6 @@ def test_vec_env_wants_an_action_before_it_waits(lq):
     env = TorchVecEnv(lq(2))
     with pytest.raises(RuntimeError, match="step_wait was called before step_async"):
         env.step_wait()
-
-
-def test_checkpoint_and_eval_callbacks_work_inside_the_open_graph(model, lq, tmp_path):
-    checkpoint = CheckpointCallback(save_freq=5, save_path=str(tmp_path))
-    evaluation = EvalCallback(
-        TorchVecEnv(lq(2, max_episode_steps=6)),
-        n_eval_episodes=2,
-        eval_freq=6,
-        best_model_save_path=str(tmp_path),
-        log_path=str(tmp_path),
-        verbose=0,
-    )
-    model.learn(64, callback=[checkpoint, evaluation])
-    assert (tmp_path / "rl_model_20_steps.zip").exists()
-    assert (tmp_path / "evaluations.npz").exists()
-    assert RPO.load(tmp_path / "best_model").num_timesteps > 0
-
-
-def test_callback_stops_the_training(model):
-    model.learn(10_000, callback=StopTrainingOnMaxEpisodes(max_episodes=4))
-    assert model.num_timesteps < 1000
 
 
 def test_functional_callback_is_called_once_per_control_step(model):
@@ -142,27 +119,10 @@ def test_stochastic_evaluation_is_reproducible_and_differs_from_the_deterministi
     assert not np.array_equal(runs[0], runs[2])
 
 
-def test_logger_writes_csv_and_tensorboard(model, tmp_path):
-    model.set_logger(configure(str(tmp_path), ["csv", "tensorboard"]))
-    model.learn(48)
-    model.logger.close()
-    header = (tmp_path / "progress.csv").read_text().splitlines()[0]
-    assert "rollout/ep_rew_mean" in header
-    assert "train/kl" in header
-    assert list(tmp_path.glob("events.out.tfevents*"))
-
-
 def test_second_learn_continues_or_starts_over(model):
     model.learn(32)
     assert model.learn(32, reset_num_timesteps=False).num_timesteps == 64
     assert model.learn(32).num_timesteps == 32
-
-
-def test_parameters_are_read_and_set_by_name(model, lq):
-    other = RPO(lq(4), CONFIG, seed=1)
-    other.set_parameters(model.get_parameters())
-    obs = np.ones((3, 2), np.float32)
-    assert np.array_equal(other.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
 
 
 def test_predicted_actions_are_in_bounds_and_sampled_reproducibly(lq):

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -195,6 +196,34 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             If the environment has another id or other spaces than the file.
         """
         return cls._from_content(_with_suffix(path), env, device, **kwargs)[0]
+
+    def set_parameters(  # pyright: ignore[reportIncompatibleMethodOverride]  # no open files
+        self,
+        load_path_or_dict: str | Path | Mapping[str, Any],
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Put the parameters of networks and optimisers into this model, as in Stable-Baselines3.
+
+        Parameters
+        ----------
+        load_path_or_dict
+            What `get_parameters` of a model returned, or the file of one; nothing in the file is executed.
+        exact_match
+            Whether all parts must be there.
+        device
+            Of no effect: the parameters stay where they are.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing or unknown.
+        CheckpointError
+            If the file is damaged, or of another algorithm or program.
+        """
+        if not isinstance(load_path_or_dict, Mapping):
+            load_path_or_dict = type(self).load(load_path_or_dict).get_parameters()
+        super().set_parameters(dict(load_path_or_dict), exact_match)
 
     @classmethod
     def _from_content(

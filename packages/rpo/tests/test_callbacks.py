@@ -1,0 +1,174 @@
+"""Stable-Baselines3's callbacks and loggers on all algorithms."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CheckpointCallback,
+    EvalCallback,
+    EveryNTimesteps,
+    ProgressBarCallback,
+    StopTrainingOnMaxEpisodes,
+    StopTrainingOnNoModelImprovement,
+    StopTrainingOnRewardThreshold,
+)
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecNormalize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rpo import TorchVecEnv
+from rpo.algorithms import ALGORITHMS
+
+NUM_ENVS, HORIZON = 4, 4
+
+
+@pytest.fixture(params=ALGORITHMS)
+def algorithm(request):
+    return ALGORITHMS[request.param]
+
+
+@pytest.fixture
+def new_model(algorithm, lq):
+    """A function that makes a small model, of the environments given or of episodes of six steps."""
+
+    def make(env=None, **kwargs):
+        config = algorithm.config_class(hidden_sizes=(8,), horizon=HORIZON)
+        return algorithm(env or lq(NUM_ENVS, max_episode_steps=6), config, seed=0, **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def model(new_model):
+    return new_model()
+
+
+def eval_env(model, env):
+    """What `EvalCallback` takes: environments in the wrapper that those of the training have."""
+    adapter = TorchVecEnv(env)
+    return VecNormalize(adapter, training=False, norm_reward=False) if isinstance(model.env, VecNormalize) else adapter
+
+
+class Steps(BaseCallback):
+    """Notes the environment steps at which it is called."""
+
+    def _on_training_start(self):
+        self.seen = []
+
+    def _on_step(self):
+        self.seen.append(self.num_timesteps)
+        return True
+
+
+def test_eval_callback_evaluates_and_saves_the_best_model(model, algorithm, lq, tmp_path):
+    callback = EvalCallback(
+        eval_env(model, lq(2, max_episode_steps=6)),
+        n_eval_episodes=3,
+        eval_freq=6,
+        best_model_save_path=str(tmp_path),
+        log_path=str(tmp_path),
+        verbose=0,
+    )
+    model.learn(48, callback=callback, log_interval=None)
+    results = np.load(tmp_path / "evaluations.npz")
+    assert results["timesteps"].tolist() == [24, 48]
+    assert results["results"].shape == (2, 3)
+    best = algorithm.load(tmp_path / "best_model")
+    assert best.num_timesteps == results["timesteps"][results["results"].mean(1).argmax()]
+
+
+@pytest.mark.parametrize(("threshold", "steps"), [(-1e9, 16), (1e9, 64)])
+def test_training_stops_at_a_reward(model, lq, threshold, steps):
+    stop = StopTrainingOnRewardThreshold(threshold)
+    model.learn(64, EvalCallback(eval_env(model, lq(2)), callback_on_new_best=stop, eval_freq=4, verbose=0))
+    assert model.num_timesteps == steps
+
+
+def test_training_stops_when_the_model_no_longer_improves(new_model, lq):
+    class Still(lq):
+        """A system in which nothing can be won or lost."""
+
+        def step_grad(self, actions):
+            obs, reward, *rest = super().step_grad(actions)
+            return obs, 0.0 * reward, *rest
+
+    model = new_model(Still(NUM_ENVS))
+    stop = StopTrainingOnNoModelImprovement(max_no_improvement_evals=2)
+    evaluation = EvalCallback(eval_env(model, Still(2)), callback_after_eval=stop, eval_freq=4, verbose=0)
+    model.learn(1000, callback=evaluation)
+    assert model.num_timesteps == 4 * 16  # the first evaluation is the best, and the third after it one too many
+
+
+def test_training_stops_after_so_many_episodes(model):
+    model.learn(1000, callback=StopTrainingOnMaxEpisodes(max_episodes=2))
+    assert model.num_timesteps == 2 * 6 * NUM_ENVS  # counted for each environment
+
+
+def test_callback_is_called_every_so_many_steps(model):
+    steps = Steps()
+    model.learn(64, callback=EveryNTimesteps(n_steps=10, callback=steps))
+    assert steps.seen == [12, 24, 36, 48, 60]
+
+
+def test_checkpoint_callback_writes_models_that_can_be_loaded(model, algorithm, tmp_path):
+    model.learn(32, callback=CheckpointCallback(save_freq=5, save_path=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["rl_model_20_steps.zip"]
+    assert algorithm.load(tmp_path / "rl_model_20_steps").num_timesteps == 20
+
+
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_progress_bar_counts_the_steps(model, monkeypatch):
+    bars = []
+    end = ProgressBarCallback._on_training_end
+    monkeypatch.setattr(ProgressBarCallback, "_on_training_end", lambda self: (bars.append(self.pbar.n), end(self)))
+    model.learn(32, progress_bar=True)
+    assert bars == [32]
+
+
+def test_outputs_of_all_kinds_show_the_same_numbers(model, tmp_path, capsys):
+    model.set_logger(configure(str(tmp_path), ["stdout", "csv", "json", "tensorboard"]))
+    model.learn(48, log_interval=1)
+    model.logger.close()
+    with (tmp_path / "progress.csv").open() as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [line["time/total_timesteps"] for line in lines] == [16, 32, 48]
+    for name in ("rollout/ep_rew_mean", "rollout/ep_len_mean", "train/kl"):
+        expected = [line[name] for line in lines if name in line]
+        assert [float(row[name]) for row in table if row[name]] == pytest.approx(expected)
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(expected)
+    out = capsys.readouterr().out
+    assert "| rollout/" in out
+    assert "|    total_timesteps" in out
+
+
+def test_evaluate_policy_takes_the_model(model, lq):
+    mean, std = evaluate_policy(model, eval_env(model, lq(2, max_episode_steps=6)), n_eval_episodes=4)
+    assert np.isfinite([mean, std]).all()
+
+
+def test_parameters_move_to_another_model_by_name_or_from_a_file(new_model, lq, tmp_path):
+    model, by_name, from_file = (new_model() for _ in range(3))
+    model.learn(16)
+    model.save(tmp_path / "model")
+    by_name.set_parameters(model.get_parameters())
+    from_file.set_parameters(tmp_path / "model")
+    obs = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    expected, _ = model.predict(obs, deterministic=True)
+    for other in (by_name, from_file):
+        assert np.array_equal(other.predict(obs, deterministic=True)[0], expected)
+        assert other.get_parameters().keys() == model.get_parameters().keys()
+    with pytest.raises(ValueError, match="Names of parameters do not match"):
+        by_name.set_parameters({"policy": model.policy.state_dict()})
+
+
+def test_model_goes_on_in_another_number_of_environments(model, lq):
+    model.learn(16)
+    model.set_env(lq(2, max_episode_steps=6))
+    model.learn(16, reset_num_timesteps=False)
+    assert (model.num_timesteps, model.n_envs) == (32, 2)
