@@ -57,6 +57,15 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; a warning fails. `-- serve` shows it while it is written."""
+    install(session, "docs")
+    command = session.posargs or ["build"]
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's note on the future of its foundations
+    session.run(sys.executable, "-m", "mkdocs", *command, "--strict", env=quiet)
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Print the tables of simulation speed and of what a training iteration spends."""
     install(session)

@@ -257,6 +257,24 @@ class Model:
         If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
         world, an actuator drives a joint without an axis, a collision has no shapes or no common law, an inertia is not
         that of a body, or a number is out of range.
+
+    Examples
+    --------
+    A ball on a cart on a rail:
+
+    >>> rubber = Material(stiffness=1e4, damping=1e3, tangential_damping=1e3, friction=0.8)
+    >>> cart = Link(name="cart", parent=None, joint=Joint(type=JointType.SLIDE, axis=(1.0, 0.0, 0.0)), mass=1.0)
+    >>> ball = Link(
+    ...     name="ball",
+    ...     parent="cart",
+    ...     joint=Joint(type=JointType.HINGE, position=(0.0, 0.5, 0.0)),
+    ...     mass=0.1,
+    ...     inertia=(4e-5, 4e-5, 4e-5, 0.0, 0.0, 0.0),
+    ...     shapes=(Sphere(radius=0.03, material=rubber),),
+    ... )
+    >>> model = Model(name="ball on cart", links=(cart, ball), actuators=(Actuator(link="cart", gear=10.0),))
+    >>> model.nq, model.nv, model.nu
+    (2, 2, 1)
     """
 
     name: str

@@ -26,6 +26,12 @@ def register_task(id: str, task: str | type[AbstractTask], max_episode_steps: in
         The class of the task, or its place, "module:Class".
     max_episode_steps
         Steps after which an episode is truncated.
+
+    Examples
+    --------
+    >>> register_task("me/ShortHopper-v0", "diffenvs.tasks.hopper:Hopper", max_episode_steps=100)
+    >>> gymnasium.make("me/ShortHopper-v0", action_cost=0.0).spec.max_episode_steps
+    100
     """
     TASKS[id] = task
     gymnasium.register(

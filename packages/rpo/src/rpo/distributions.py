@@ -22,6 +22,14 @@ class SquashedGaussian:
     """Distribution of a = tanh(u), u ~ N(mean, diag(exp(log_std))^2).
 
     Log-probabilities are taken from the value before the squashing, so that none is lost to rounding.
+
+    Examples
+    --------
+    >>> policy = SquashedGaussian(mean=torch.zeros(1, 2), log_std=torch.zeros(1, 2))
+    >>> torch.tanh(policy.presquash(torch.ones(1, 2)))
+    tensor([[0.7616, 0.7616]])
+    >>> policy.kl(SquashedGaussian(mean=torch.ones(1, 2), log_std=torch.zeros(1, 2)))
+    tensor([1.])
     """
 
     mean: Float[Tensor, "*batch act"]

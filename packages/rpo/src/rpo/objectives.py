@@ -16,6 +16,11 @@ def scaled_entropy(entropy: Float[Tensor, "*batch"], act_dim: int) -> Float[Tens
     """Return the entropy bonus h = ((entropy + |target|) / 2) / |target| with target = -act_dim / 2.
 
     It is 0 at the target and 1 when the entropy reaches |target| (SAPO's code, Xing et al. 2025).
+
+    Examples
+    --------
+    >>> scaled_entropy(torch.tensor([-4.0, 0.0, 4.0]), act_dim=8)
+    tensor([0.0000, 0.5000, 1.0000])
     """
     target = act_dim / 2.0
     return (entropy + target) / (2.0 * target)

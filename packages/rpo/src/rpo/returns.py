@@ -10,7 +10,13 @@ from torch import Tensor
 
 
 def discounts(ended: Bool[Tensor, "horizon world"], gamma: float, dtype: torch.dtype) -> Float[Tensor, "horizon world"]:
-    """Return gamma^(t - t0), (horizon, world), where t0 is the window's start or the step after the last end."""
+    """Return gamma^(t - t0), (horizon, world), where t0 is the window's start or the step after the last end.
+
+    Examples
+    --------
+    >>> discounts(torch.tensor([[False], [True], [False], [False]]), 0.5, torch.float32).T
+    tensor([[1.0000, 0.5000, 1.0000, 0.5000]])
+    """
     discount = torch.ones(ended.shape[1], dtype=dtype, device=ended.device)
     result = []
     for ended_t in ended:
@@ -70,6 +76,17 @@ def td_lambda(
 
     Parameters are those of `window_objective`; `lam` mixes one-step targets (0) and the longest ones (1). A truncated
     step and the last one take the value of their next observation, a terminated step takes nothing.
+
+    Examples
+    --------
+    Two steps with reward 1 and next values 10 and 20; the second one terminates:
+
+    >>> rewards, values = torch.ones(2, 1), torch.tensor([[10.0], [20.0]])
+    >>> terminated, truncated = torch.tensor([[False], [True]]), torch.zeros(2, 1, dtype=torch.bool)
+    >>> td_lambda(rewards, values, terminated, truncated, gamma=0.5, lam=0.0).T
+    tensor([[6., 1.]])
+    >>> td_lambda(rewards, values, terminated, truncated, gamma=0.5, lam=1.0).T
+    tensor([[1.5000, 1.0000]])
     """
     ended = terminated | truncated
     target = next_values[-1]

@@ -7,7 +7,16 @@ from torch import Tensor
 
 
 def quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """Rotate by b, then by a: quaternions (x, y, z, w), (N, 4) each."""
+    """Rotate by b, then by a: quaternions (x, y, z, w), (N, 4) each.
+
+    Examples
+    --------
+    Two quarter turns about z are a half turn:
+
+    >>> quarter = torch.tensor([[0.0, 0.0, 0.5**0.5, 0.5**0.5]], dtype=torch.float64)
+    >>> quaternion_product(quarter, quarter).round(decimals=6)
+    tensor([[0., 0., 1., 0.]], dtype=torch.float64)
+    """
     u, s = a[:, 0:3], a[:, 3:4]
     v, t = b[:, 0:3], b[:, 3:4]
     vector = s * v + t * u + torch.linalg.cross(u, v)
@@ -28,5 +37,12 @@ def origin_velocity(position: Tensor, twist: Tensor) -> Tensor:
         Of its origin, (N, 3).
     twist
         Its spatial velocity, the six velocities of a free joint (see :mod:`diffenvs.spatial`), (N, 6).
+
+    Examples
+    --------
+    A body at x = 2 m that turns about the origin's z with 1 rad/s moves along y, though its linear velocity is zero:
+
+    >>> origin_velocity(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]]))
+    tensor([[0., 2., 0.]])
     """
     return twist[:, 3:6] + torch.linalg.cross(twist[:, 0:3], position)

@@ -1,0 +1,53 @@
+"""What building the site adds: pages made from code, the pictures of the tasks, and equations that need no script."""
+
+import ast
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import command_line
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).parents[1]
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
+TASK = re.compile(r"^## \w+/(\w+)-v\d+$", flags=re.MULTILINE)
+
+
+def on_files(files: Any, config: Any) -> None:
+    """Add the pages that are made from code."""
+    from mkdocs.structure.files import File
+
+    for name, content in {"command_line.md": command_line.page(), "examples.md": examples()}.items():
+        files.append(File.generated(config, name, content=content))
+
+
+def examples() -> str:
+    """Return the page of the examples: what each says of itself, and its code."""
+    parts = ["# Examples", "Each is a file of the folder `examples`; run it by `python examples/NAME.py`."]
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        title, _, rest = (ast.get_docstring(ast.parse(path.read_text())) or path.name).partition("\n")
+        block = f'??? example "examples/{path.name}"\n\n    ```python\n    --8<-- "examples/{path.name}"\n    ```'
+        parts += [f"## {title.rstrip('.')}", rest.strip(), block]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Show each task's picture below its headline."""
+    if page.file.src_uri != "tasks.md":
+        return markdown
+
+    def with_picture(headline: re.Match[str]) -> str:
+        picture = f"pictures/{headline[1].lower()}.png"
+        return f"{headline[0]}\n\n![{headline[1]}]({picture}){{ width=400 }}"
+
+    return TASK.sub(with_picture, markdown)
+
+
+def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
+    """Write equations as MathML, which browsers draw by themselves."""
+
+    def equation(match: re.Match[str]) -> str:
+        return convert(html.unescape(match[2]).strip(), display="block" if match[1] == "div" else "inline")
+
+    return EQUATION.sub(equation, content)

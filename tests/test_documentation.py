@@ -1,0 +1,90 @@
+"""What the documentation shows runs, what it links to is there, and the examples in docstrings are right."""
+
+import dataclasses
+import doctest
+import importlib
+import re
+import runpy
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from diffenvs import TASKS
+from rpo.cli import COMMANDS
+from rpo.commands.train import TrainOptions
+from rpo.rpo import RPOConfig
+
+ROOT = Path(__file__).parents[1]
+EXCERPTS = ROOT / "docs/tasks.md"
+"""Its blocks are excerpts of code, made by a program."""
+PAGES = [path for path in sorted(ROOT.glob("docs/**/*.md")) if path != EXCERPTS]
+LINKED = [path for pattern in ("*.md", "docs/**/*.md", "packages/*/README.md") for path in sorted(ROOT.glob(pattern))]
+SOURCES = [
+    (".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), path.read_text())
+    for source in sorted(ROOT.glob("packages/*/src"))
+    for path in sorted(source.rglob("*.py"))
+]
+WITH_EXAMPLES = [name for name, text in SOURCES if ">>> " in text]
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture
+def _unregister():
+    """Take back the ids that an example registers."""
+    tasks, ids = set(TASKS), set(gymnasium.registry)
+    yield
+    for id in set(TASKS) - tasks:
+        del TASKS[id]
+    for id in set(gymnasium.registry) - ids:
+        del gymnasium.registry[id]
+
+
+def run_blocks(page: Path) -> None:
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in python_blocks(page):
+        exec(compile(block, relative(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=relative)
+def test_code_of_the_page_runs(page, tmp_path, monkeypatch, _unregister):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(page)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=relative)
+def test_relative_links_lead_to_files(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", text) if "://" not in link]
+    made = {"command_line.md", "examples.md"} if page.parent == ROOT / "docs" else set()
+    assert [link for link in links if link and link not in made and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_page_of_the_command_line_has_each_command_with_its_summary(name):
+    page = runpy.run_path(str(ROOT / "docs/command_line.py"))["page"]()
+    assert f"\n## rpo {name}\n" in page
+    assert f"usage: rpo {name} " in page
+    assert COMMANDS[name].summary in page
+
+
+def test_page_of_the_command_line_has_all_options_of_a_training():
+    page = runpy.run_path(str(ROOT / "docs/command_line.py"))["page"]()
+    section = page.partition("\n## rpo train\n")[2].partition("\n## ")[0]
+    options = {field.name for kind in (TrainOptions, RPOConfig) for field in dataclasses.fields(kind)} - {"config"}
+    assert [name for name in sorted(options) if f"--{name.replace('_', '-')}" not in section] == []
+    assert "\x1b" not in page
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_of_the_docstrings_are_right(name, _unregister):
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.attempted
+    assert not results.failed
