@@ -53,8 +53,9 @@ def run_blocks(page: Path) -> None:
         exec(compile(block, relative(page), "exec"), names)
 
 
+@pytest.mark.usefixtures("_unregister")
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=relative)
-def test_code_of_the_page_runs(page, tmp_path, monkeypatch, _unregister):
+def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_blocks(page)
 
@@ -83,8 +84,9 @@ def test_page_of_the_command_line_has_all_options_of_a_training():
     assert "\x1b" not in page
 
 
+@pytest.mark.usefixtures("_unregister")
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_of_the_docstrings_are_right(name, _unregister):
+def test_examples_of_the_docstrings_are_right(name):
     results = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted
     assert not results.failed
