@@ -17,6 +17,8 @@ FORBIDDEN = {
     "rpo": ["diffenvs", "warp"],
     "diffenvs": ["rpo", "stable_baselines3"],
     "diffenvs.model": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.shapes": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.quantities": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.mjcf": ["torch", "warp", "gymnasium", "diffenvs.simulator", "diffenvs.robots"],
     "diffenvs.spatial": ["diffenvs", "torch", "gymnasium"],
     "diffenvs.kernels": ["torch", "gymnasium", "diffenvs.simulator", "diffenvs.envs", "diffenvs.tasks"],
@@ -26,8 +28,14 @@ FORBIDDEN = {
     "diffenvs.tables": ["warp", "diffenvs.simulator", "diffenvs.envs"],
     "diffenvs.envs": ["warp", "diffenvs.kernels", "diffenvs.robots"],
 }
-# Imported all the same: by a function, where the name is convenient for users, or because an extra installs it.
-ALLOWED = {("diffenvs.model", "diffenvs.mjcf"), ("diffenvs.sb3", "stable_baselines3")}
+# Imported all the same: the parts of a model; by a function, where the name is convenient for users; from an extra.
+ALLOWED = {
+    ("diffenvs.model", "diffenvs.mjcf"),
+    ("diffenvs.model", "diffenvs.shapes"),
+    ("diffenvs.model", "diffenvs.quantities"),
+    ("diffenvs.shapes", "diffenvs.quantities"),
+    ("diffenvs.sb3", "stable_baselines3"),
+}
 STAGES = [name for name in SOURCES if name.startswith("diffenvs.kernels.") and not name.endswith("control_step")]
 SHARED = ("diffenvs.kernels.arguments", "diffenvs.kernels.distance")
 """What stages may import: the structs of the kernel's arguments and the geometry of contact."""

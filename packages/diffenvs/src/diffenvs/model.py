@@ -9,21 +9,20 @@ from __future__ import annotations
 import enum
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, product
-from typing import Literal, get_args
+from itertools import accumulate
 
 import numpy as np
 
-Vector3 = tuple[float, float, float]
-Quaternion = tuple[float, float, float, float]
-"""(x, y, z, w)"""
-FrictionBound = Literal["elastic", "total"]
-
-UNIT_TOLERANCE = 1e-3
-"""Largest accepted deviation of the norm of a direction or quaternion from one; smaller ones are normalised."""
+from diffenvs.quantities import Quaternion as Quaternion
+from diffenvs.quantities import Vector3 as Vector3
+from diffenvs.quantities import as_unit, as_vector, require_non_negative, require_positive, set_field
+from diffenvs.shapes import Box as Box
+from diffenvs.shapes import Capsule as Capsule
+from diffenvs.shapes import Material as Material
+from diffenvs.shapes import Shape
+from diffenvs.shapes import Sphere as Sphere
 
 
 class JointType(enum.IntEnum):
@@ -43,111 +42,6 @@ class JointType(enum.IntEnum):
     def nv(self) -> int:
         """Number of velocities."""
         return (0, 1, 1, 6)[self]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """Compliant contact of a shape; the law stands in :mod:`diffenvs.kernels.contact`.
-
-    The ground takes the material of the shape that touches it. Where two shapes touch, the constants are the means of
-    theirs, and `damping_depth` and `friction_bound` must be the same.
-    """
-
-    stiffness: float
-    """Normal force per depth [N/m]."""
-    damping: float
-    """Normal force per depth and approach velocity [N s/m^2]."""
-    tangential_damping: float
-    """Friction force per sliding velocity, below the Coulomb bound [N s/m]."""
-    friction: float
-    """Coulomb coefficient."""
-    damping_depth: float = math.inf
-    """Depth beyond which the damping no longer grows [m]."""
-    friction_bound: FrictionBound = "elastic"
-    """Whether the Coulomb coefficient bounds friction by the elastic part of the normal force or by all of it."""
-
-    def __post_init__(self) -> None:
-        for name in ("stiffness", "damping", "tangential_damping", "friction"):
-            _require_non_negative(f"`{name}` of Material", getattr(self, name))
-        if not self.damping_depth > 0.0:
-            raise ValueError(f"`damping_depth` of Material must be positive. Got {self.damping_depth!r}.")
-        if self.friction_bound not in get_args(FrictionBound):
-            raise ValueError(f"`friction_bound` of Material must be 'elastic' or 'total'. Got {self.friction_bound!r}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sphere:
-    """A sphere fixed to a link."""
-
-    radius: float
-    """[m]"""
-    material: Material
-    position: Vector3 = (0.0, 0.0, 0.0)
-    """Centre in the link's frame [m]."""
-
-    def __post_init__(self) -> None:
-        _require_positive("`radius` of Sphere", self.radius)
-        _set(self, "position", _vector("`position` of Sphere", self.position, 3))
-
-    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
-        """Points in the link's frame that touch the ground first, each with its radius."""
-        return ((self.position, self.radius),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capsule:
-    """A cylinder with two half spheres as its ends, fixed to a link."""
-
-    radius: float
-    """[m]"""
-    half_length: float
-    """From the centre to the centre of a half sphere [m]."""
-    axis: Vector3
-    """Unit direction in the link's frame."""
-    material: Material
-    position: Vector3 = (0.0, 0.0, 0.0)
-    """Centre in the link's frame [m]."""
-
-    def __post_init__(self) -> None:
-        _require_positive("`radius` of Capsule", self.radius)
-        _require_positive("`half_length` of Capsule", self.half_length)
-        _set(self, "axis", _unit("`axis` of Capsule", self.axis, 3))
-        _set(self, "position", _vector("`position` of Capsule", self.position, 3))
-
-    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
-        """Points in the link's frame that touch the ground first, each with its radius."""
-        centre, offset = np.array(self.position), self.half_length * np.array(self.axis)
-        return (_vector("", centre - offset, 3), self.radius), (_vector("", centre + offset, 3), self.radius)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Box:
-    """A box fixed to a link."""
-
-    half_extents: Vector3
-    """Half edge lengths along the box's own axes [m]."""
-    material: Material
-    position: Vector3 = (0.0, 0.0, 0.0)
-    """Centre in the link's frame [m]."""
-    rotation: Quaternion = (0.0, 0.0, 0.0, 1.0)
-    """Of the box in the link's frame."""
-
-    def __post_init__(self) -> None:
-        _set(self, "half_extents", _vector("`half_extents` of Box", self.half_extents, 3))
-        for extent in self.half_extents:
-            _require_positive("each of `half_extents` of Box", extent)
-        _set(self, "position", _vector("`position` of Box", self.position, 3))
-        _set(self, "rotation", _unit("`rotation` of Box", self.rotation, 4))
-
-    def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
-        """Points in the link's frame that touch the ground first, each with its radius."""
-        u, w = np.array(self.rotation[:3]), self.rotation[3]
-        corners = np.array(list(product((-1.0, 1.0), repeat=3))) * np.array(self.half_extents)
-        rotated = (2 * w * w - 1) * corners + 2 * w * np.cross(u, corners) + 2 * np.outer(corners @ u, u)
-        return tuple((_vector("", corner, 3), 0.0) for corner in np.array(self.position) + rotated)
-
-
-Shape = Sphere | Capsule | Box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +78,12 @@ class Joint:
     """Inertia of the drive, added to the diagonal of the mass matrix [kg m^2 or kg]."""
 
     def __post_init__(self) -> None:
-        _set(self, "type", JointType(self.type))
-        _set(self, "axis", _unit("`axis` of Joint", self.axis, 3))
-        _set(self, "position", _vector("`position` of Joint", self.position, 3))
-        _set(self, "rotation", _unit("`rotation` of Joint", self.rotation, 4))
+        set_field(self, "type", JointType(self.type))
+        set_field(self, "axis", as_unit("`axis` of Joint", self.axis, 3))
+        set_field(self, "position", as_vector("`position` of Joint", self.position, 3))
+        set_field(self, "rotation", as_unit("`rotation` of Joint", self.rotation, 4))
         for name in ("limit_stiffness", "limit_damping", "stiffness", "damping", "armature"):
-            _require_non_negative(f"`{name}` of Joint", getattr(self, name))
+            require_non_negative(f"`{name}` of Joint", getattr(self, name))
         if not math.isfinite(self.rest):
             raise ValueError(f"`rest` of Joint must be finite. Got {self.rest}.")
         if not self.lower < self.upper:
@@ -217,10 +111,10 @@ class Link:
 
     def __post_init__(self) -> None:
         where = f"of link '{self.name}'"
-        _require_non_negative(f"`mass` {where}", self.mass)
-        _set(self, "com", _vector(f"`com` {where}", self.com, 3))
-        _set(self, "inertia", _vector(f"`inertia` {where}", self.inertia, 6))
-        _set(self, "shapes", tuple(self.shapes))
+        require_non_negative(f"`mass` {where}", self.mass)
+        set_field(self, "com", as_vector(f"`com` {where}", self.com, 3))
+        set_field(self, "inertia", as_vector(f"`inertia` {where}", self.inertia, 6))
+        set_field(self, "shapes", tuple(self.shapes))
         moments = self.principal_moments
         if moments[0] < -1e-9 * max(1.0, moments[-1]):
             raise ValueError(f"`inertia` {where} must be positive semidefinite. Its moments are {moments}.")
@@ -234,7 +128,7 @@ class Link:
     def principal_moments(self) -> tuple[float, float, float]:
         """Principal moments of inertia, the smallest first [kg m^2]."""
         xx, yy, zz, xy, xz, yz = self.inertia
-        return _vector("", np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), 3)
+        return as_vector("", np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,12 +196,12 @@ class Model:
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _set(self, "links", tuple(self.links))
-        _set(self, "actuators", tuple(self.actuators))
-        _set(self, "collisions", tuple(tuple(pair) for pair in self.collisions))
-        _set(self, "up", _unit("`up` of Model", self.up, 3))
-        _set(self, "gravity", _vector("`gravity` of Model", self.gravity, 3))
-        _require_positive("`dt` of Model", self.dt)
+        set_field(self, "links", tuple(self.links))
+        set_field(self, "actuators", tuple(self.actuators))
+        set_field(self, "collisions", tuple(tuple(pair) for pair in self.collisions))
+        set_field(self, "up", as_unit("`up` of Model", self.up, 3))
+        set_field(self, "gravity", as_vector("`gravity` of Model", self.gravity, 3))
+        require_positive("`dt` of Model", self.dt)
         if not isinstance(self.ground, bool):
             raise ValueError(f"`ground` of Model must be True or False. Got {self.ground!r}.")
         if not self.links:
@@ -329,7 +223,7 @@ class Model:
             if link.joint.type is JointType.FREE and link.parent is not None:
                 raise ValueError(f"link '{link.name}' has a free joint, so its `parent` must be None (the world).")
             index[link.name] = i
-        _set(self, "_index", index)
+        set_field(self, "_index", index)
         self._require_inertia()
         if self.physical_inertias:
             self._require_physical_inertias()
@@ -508,32 +402,3 @@ class Model:
             if link.joint.type is JointType.FREE:
                 q[start + 6] = 1.0
         return q
-
-
-def _set(instance: object, name: str, value: object) -> None:
-    object.__setattr__(instance, name, value)
-
-
-def _require_non_negative(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0.0):
-        raise ValueError(f"{what} must be finite and not negative. Got {value!r}.")
-
-
-def _require_positive(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0.0):
-        raise ValueError(f"{what} must be finite and positive. Got {value!r}.")
-
-
-def _vector(what: str, value: Sequence[float] | np.ndarray, length: int) -> tuple:
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != (length,) or not np.isfinite(array).all():
-        raise ValueError(f"{what} must be {length} finite numbers. Got {value!r}.")
-    return tuple(array.tolist())
-
-
-def _unit(what: str, value: Sequence[float], length: int) -> tuple:
-    vector = np.array(_vector(what, value, length))
-    norm = float(np.linalg.norm(vector))
-    if abs(norm - 1.0) > UNIT_TOLERANCE:
-        raise ValueError(f"{what} must have norm 1 to within {UNIT_TOLERANCE}. Got {value!r} with norm {norm:.6g}.")
-    return tuple((vector / norm).tolist())

@@ -1,0 +1,49 @@
+"""Numbers that make up a model, and their checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+"""(x, y, z, w)"""
+
+UNIT_TOLERANCE = 1e-3
+"""Largest accepted deviation of the norm of a direction or quaternion from one; smaller ones are normalised."""
+
+
+def set_field(instance: object, name: str, value: object) -> None:
+    """Give a field of a frozen dataclass its value."""
+    object.__setattr__(instance, name, value)
+
+
+def require_non_negative(what: str, value: float) -> None:
+    """Raise ValueError, naming `what`, for a number that is negative or not finite."""
+    if not (math.isfinite(value) and value >= 0.0):
+        raise ValueError(f"{what} must be finite and not negative. Got {value!r}.")
+
+
+def require_positive(what: str, value: float) -> None:
+    """Raise ValueError, naming `what`, for a number that is not positive or not finite."""
+    if not (math.isfinite(value) and value > 0.0):
+        raise ValueError(f"{what} must be finite and positive. Got {value!r}.")
+
+
+def as_vector(what: str, value: Sequence[float] | np.ndarray, length: int) -> tuple:
+    """Return `length` finite numbers as a tuple, or raise ValueError, naming `what`."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != (length,) or not np.isfinite(array).all():
+        raise ValueError(f"{what} must be {length} finite numbers. Got {value!r}.")
+    return tuple(array.tolist())
+
+
+def as_unit(what: str, value: Sequence[float], length: int) -> tuple:
+    """Return a vector normalised, or raise ValueError, naming `what`, if its norm is far from one."""
+    vector = np.array(as_vector(what, value, length))
+    norm = float(np.linalg.norm(vector))
+    if abs(norm - 1.0) > UNIT_TOLERANCE:
+        raise ValueError(f"{what} must have norm 1 to within {UNIT_TOLERANCE}. Got {value!r} with norm {norm:.6g}.")
+    return tuple((vector / norm).tolist())
