@@ -8,6 +8,8 @@ from typing import Any
 
 import command_line
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
@@ -16,8 +18,6 @@ TASK = re.compile(r"^## \w+/(\w+)-v\d+$", flags=re.MULTILINE)
 
 def on_files(files: Any, config: Any) -> None:
     """Add the pages that are made from code."""
-    from mkdocs.structure.files import File
-
     for name, content in {"command_line.md": command_line.page(), "examples.md": examples()}.items():
         files.append(File.generated(config, name, content=content))
 
@@ -50,4 +50,7 @@ def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
     def equation(match: re.Match[str]) -> str:
         return convert(html.unescape(match[2]).strip(), display="block" if match[1] == "div" else "inline")
 
-    return EQUATION.sub(equation, content)
+    content = EQUATION.sub(equation, content)
+    if 'class="arithmatex"' in content:
+        raise PluginError(f"an equation of {page.file.src_uri} is none that the pattern knows.")
+    return content
