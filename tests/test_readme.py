@@ -36,12 +36,6 @@ def test_commands_are_those_that_continuous_integration_runs():
     assert commands[1] in (ROOT / ".ci/run").read_text().splitlines()
 
 
-def test_links_lead_to_files():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert len(links) > 10
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
 def test_each_equation_of_the_table_is_claimed_by_the_function_it_names():
     rows = re.findall(r"\| (\d+), [^|]+\| \[`([^`]+)`\]\(([^)]+)\)", README)
     assert [int(number) for number, _, _ in rows] == [2, 4, 9, 10, 11, 12, 13, 14]
