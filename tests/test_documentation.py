@@ -10,6 +10,8 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+import diffenvs
+import rpo
 from diffenvs import TASKS
 from rpo.cli import COMMANDS
 from rpo.commands.train import TrainOptions
@@ -25,6 +27,7 @@ SOURCES = [
     for source in sorted(ROOT.glob("packages/*/src"))
     for path in sorted(source.rglob("*.py"))
 ]
+MODULES = [name for name, _ in SOURCES]
 WITH_EXAMPLES = [name for name, text in SOURCES if ">>> " in text]
 
 
@@ -83,6 +86,15 @@ def test_page_of_the_command_line_has_all_options_of_a_training():
     options = {field.name for kind in (TrainOptions, RPOConfig) for field in dataclasses.fields(kind)} - {"config"}
     assert [name for name in sorted(options) if f"--{name.replace('_', '-')}" not in section] == []
     assert "\x1b" not in page
+
+
+@pytest.mark.parametrize("package", [diffenvs, rpo], ids=lambda package: package.__name__)
+def test_reference_has_all_that_a_package_exports(package):
+    shown = re.findall(r"^::: (\S+)$", (ROOT / f"docs/api/{package.__name__}.md").read_text(), flags=re.MULTILINE)
+    names = {name.rpartition(".")[2] for name in shown} | {
+        member for name in shown if name in MODULES for member in vars(importlib.import_module(name))
+    }
+    assert sorted(set(package.__all__) - names) == []
 
 
 @pytest.mark.usefixtures("_unregister")
