@@ -59,9 +59,9 @@ def test_every_task_is_drawn_and_moves_with_its_state(task):
     env.close()
 
 
-@pytest.mark.parametrize("position", [(0.0, 0.0, 0.5), (0.3, -0.2, 0.58), (-0.4, 0.5, 0.44)])
+@pytest.mark.parametrize("position", [(0.0, 0.0, 0.5), (0.3, -0.2, 0.53), (-0.4, 0.5, 0.46)])
 def test_a_sphere_is_where_the_camera_projects_it(position):
-    drawn = renderer(ball(Sphere(radius=0.05, material=MATERIAL), ground=False), size=(240, 320))
+    drawn = renderer(ball(Sphere(radius=0.03, material=MATERIAL), ground=False), size=(240, 320))
     background = drawn.draw(at(*position[:2], 50.0), NO_GHOSTS)
     frame = drawn.draw(at(*position), NO_GHOSTS)
     rows, columns = np.nonzero(changed(frame, background))
