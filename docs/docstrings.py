@@ -1,19 +1,18 @@
 """Read the reStructuredText in docstrings, equations and roles of names, as the Markdown that the site is made from."""
 
 import re
-import textwrap
 from typing import Any
 
 from griffe import Extension, Object
 
-BLOCK = re.compile(r"^\.\. math::\n((?:[ \t]+\S.*(?:\n|$))+)", flags=re.MULTILINE)
+BLOCK = re.compile(r"^\.\. math::(.*(?:\n[ \t]+\S.*)*)$", flags=re.MULTILINE)
 EQUATION = re.compile(r":math:`([^`]+)`")
 NAME = re.compile(r":\w+:(?=`)")
 
 
 def markdown(text: str) -> str:
     """Return a docstring's text with its equations between the delimiters of LaTeX, and names as code."""
-    text = BLOCK.sub(lambda match: f"\n\\[\n{textwrap.dedent(match[1]).strip()}\n\\]\n", text)
+    text = BLOCK.sub(lambda match: f"\n\\[\n{match[1].strip()}\n\\]\n", text)
     return NAME.sub("", EQUATION.sub(r"\\(\1\\)", text))
 
 

@@ -13,6 +13,8 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
+LEFT = re.compile(r'class="arithmatex"|:math:|\.\. math::')
+CODE = re.compile(r"<(pre|code)\b.*?</\1>", flags=re.DOTALL)
 TASK = re.compile(r"^## \w+/(\w+)-v\d+$", flags=re.MULTILINE)
 
 
@@ -51,6 +53,6 @@ def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
         return convert(html.unescape(match[2]).strip(), display="block" if match[1] == "div" else "inline")
 
     content = EQUATION.sub(equation, content)
-    if 'class="arithmatex"' in content:
-        raise PluginError(f"an equation of {page.file.src_uri} is none that the pattern knows.")
+    if LEFT.search(CODE.sub("", content)):
+        raise PluginError(f"an equation of {page.file.src_uri} is written in a way that was not understood.")
     return content
