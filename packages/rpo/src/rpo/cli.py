@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rpo.commands import compare, evaluate, record, train
+from rpo.commands import compare, evaluate, plot, record, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,10 @@ COMMANDS = {
     "compare": Command(
         run=compare.run,
         summary="compare runs by algorithm and task over their seeds: table and picture",
+    ),
+    "plot": Command(
+        run=plot.run,
+        summary="draw how runs trained: returns over steps and time, divergence, clipping, gradients",
     ),
     "record": Command(
         run=record.run,

@@ -8,6 +8,7 @@ from rpo.comparison import Group
 from rpo.evaluation import POLICIES
 from rpo.files import replacing
 from rpo.logs import read_progress
+from rpo.training_curves import Curve, curve, gradient_by_horizon_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,14 @@ STYLES = (
 )
 """Colour, line and marker of each algorithm: colours that the colour-blind tell apart (Okabe and Ito 2008), and lines
 and markers that differ without any colour."""
+
+TRAINING_PANELS = (
+    ("time/total_timesteps", "rollout/ep_rew_mean", "environment steps", "return of training episodes"),
+    ("time/time_elapsed", "rollout/ep_rew_mean", "wall time [s]", "return of training episodes"),
+    ("time/total_timesteps", "train/kl", "environment steps", "KL of the new policy from the old"),
+    ("time/total_timesteps", "train/clip_fraction", "environment steps", "clipped fraction"),
+)
+"""Columns of the log over each other, and the names of their axes."""
 
 
 def learning_curve(progress: Path, image: Path, title: str = "") -> None:
@@ -70,10 +79,7 @@ def comparison(groups: Sequence[Group], image: Path) -> None:
         If a task has more groups than there are styles.
     """
     tasks = list(dict.fromkeys(group.task for group in groups))
-    labels = list(dict.fromkeys(group.label for group in groups))
-    if len(labels) > len(STYLES):
-        raise ValueError(f"A picture tells {len(STYLES)} algorithms apart. Got {len(labels)}: {', '.join(labels)}.")
-    style = dict(zip(labels, STYLES, strict=False))
+    style = _styles_of(groups)
     figure = _new_figure(11.0, 3.4 * len(tasks))
     for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
         own = [group for group in groups if group.task == task]
@@ -83,6 +89,92 @@ def comparison(groups: Sequence[Group], image: Path) -> None:
     _save(figure, image)
 
 
+def training(groups: Sequence[Group], images: Iterable[Path]) -> "Figure":
+    """Draw how runs trained, a block of panels for each task.
+
+    Parameters
+    ----------
+    groups
+        The groups of runs, one curve each; those of one algorithm and settings look the same in all blocks.
+    images
+        Files to write, in the formats that their endings name.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        What was drawn.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are more algorithms than styles.
+    """
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    style = _styles_of(groups)
+    figure = _new_figure(11.0, 6.2 * len(tasks))
+    for block, task in zip(figure.subfigures(len(tasks), 1, squeeze=False)[:, 0], tasks, strict=True):
+        own = [group for group in groups if group.task == task]
+        panels = block.subplots(2, 3).flat
+        for axes, (x, y, x_label, y_label) in zip(panels, TRAINING_PANELS, strict=False):
+            _draw_means(axes, [(group, curve(group, x, y)) for group in own], style)
+            axes.set(xlabel=x_label, ylabel=y_label)
+        axes = panels[len(TRAINING_PANELS)]
+        _draw_means(axes, [(group, gradient_by_horizon_step(group)) for group in own], style)
+        axes.set(xlabel="control step of the window", ylabel="gradient to the action\n(norm, last quarter of windows)")
+        axes.set_yscale("log")
+        _draw_legend(panels[-1], own, style)
+        block.suptitle(task)
+    for image in images:
+        _save(figure, image)
+    return figure
+
+
+def _draw_means(axes: "Axes", lines: Iterable[tuple[Group, Curve | None]], style: dict) -> None:
+    """Draw the mean of each group, and its spread where there are several runs."""
+    for group, line in lines:
+        if line is None:
+            continue
+        color, dashes, marker = style[group.label]
+        if len(group.runs) > 1:
+            low, high = line.mean - line.std, line.mean + line.std
+            axes.fill_between(line.x, low, high, color=color, alpha=0.15, linewidth=0)
+        every = max(1, len(line.x) // 8)
+        axes.plot(line.x, line.mean, color=color, linestyle=dashes, marker=marker, markevery=every, markersize=5)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="0.4")
+    axes.grid(alpha=0.3)
+
+
+def _draw_legend(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
+    """Fill a panel with the names of the groups."""
+    for group in groups:
+        color, line, marker = style[group.label]
+        axes.plot([], [], color=color, linestyle=line, marker=marker, label=_name_of(group))
+    axes.axis("off")
+    axes.legend(loc="center", frameon=False)
+
+
+def _name_of(group: Group) -> str:
+    """Return the group's label and how many runs it has."""
+    return f"{group.label}, {len(group.runs)} seed{'s' * (len(group.runs) > 1)}"
+
+
+def _styles_of(groups: Iterable[Group]) -> dict:
+    """Return the style of each label.
+
+    Raises
+    ------
+    ValueError
+        If there are more labels than styles.
+    """
+    labels = list(dict.fromkeys(group.label for group in groups))
+    if len(labels) > len(STYLES):
+        raise ValueError(f"A picture tells {len(STYLES)} algorithms apart. Got {len(labels)}: {', '.join(labels)}.")
+    return dict(zip(labels, STYLES, strict=False))
+
+
 def _draw_curves(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
     from matplotlib.ticker import EngFormatter
 
@@ -90,7 +182,7 @@ def _draw_curves(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
         color, line, marker = style[group.label]
         curve = group.curve()
         axes.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
-        label = f"{group.label}, {len(group.runs)} seed{'s' * (len(group.runs) > 1)}"
+        label = _name_of(group)
         every = (10 + 5 * place, 40)  # points between markers; those of the groups are beside each other
         axes.plot(
             curve.steps, curve.iqm, color=color, linestyle=line, marker=marker, ms=5, markevery=every, label=label
@@ -131,4 +223,4 @@ def _new_figure(width: float, height: float) -> "Figure":
 
 def _save(figure: "Figure", image: Path) -> None:
     with replacing(image) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+        figure.savefig(temporary, dpi=150, format=image.suffix[1:])
