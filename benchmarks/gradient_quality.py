@@ -95,7 +95,8 @@ def errors(env: DiffVectorEnv, single: DiffVectorEnv, state: State, horizon: int
     norm, slope = exact.norm(dim=(0, 2)), (exact * direction).sum((0, 2))
     with torch.no_grad():
         differences = [
-            sum(sign * rewards(env, state, actions + sign * step * direction).sum(0) for sign in (1, -1)) / (2 * step)
+            (rewards(env, state, actions + step * direction) - rewards(env, state, actions - step * direction)).sum(0)
+            / (2 * step)
             for step in FD_STEPS
         ]
     error = (torch.stack(differences) - slope).abs().amin(0) / norm
@@ -194,7 +195,8 @@ def draw(results: dict[str, dict[int, Quality]], path: Path) -> None:
         "float32_error": "relative distance in float32\n(median)",
         "variance_ratio": "variance of REINFORCE over\nthat through the simulator",
     }
-    for axes, (field, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+    row_of_axes = figure.subplots(1, len(panels))
+    for axes, (field, label) in zip(row_of_axes, panels.items(), strict=True):
         for (task, row), (color, line, marker) in zip(results.items(), STYLES, strict=False):
             values = [getattr(quality, field) for quality in row.values()]
             axes.plot(list(row), values, color=color, linestyle=line, marker=marker, markersize=4, label=task)
@@ -203,8 +205,10 @@ def draw(results: dict[str, dict[int, Quality]], path: Path) -> None:
         axes.set(xlabel="window [control steps]", ylabel=label)
         axes.set_xticks(list(next(iter(results.values()))), list(next(iter(results.values()))))
         axes.grid(alpha=0.3)
-    axes.axhline(1.0, color="0.4", linewidth=1.0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(results), fontsize=9)
+    row_of_axes[-1].axhline(1.0, color="0.4", linewidth=1.0)
+    figure.legend(
+        *row_of_axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=len(results), fontsize=9
+    )
     figure.savefig(path, dpi=120)
 
 
@@ -217,14 +221,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=32, help="samples of each state for the variances")
     parser.add_argument("--output", type=Path, default=Path("docs/gradient_quality"), help=".md and .png are added")
     options = parser.parse_args(args)
+    image, text = (options.output.with_suffix(suffix) for suffix in (".png", ".md"))
     results = {}
     for task in options.tasks:
         results[task] = measure(task, options.horizons, options.envs, options.samples)
         for horizon, quality in results[task].items():
             print(task, horizon, quality, flush=True)
-    image, text = (options.output.with_suffix(suffix) for suffix in (".png", ".md"))
-    draw(results, image)
-    text.write_text(page(results, image.name, options.envs, options.samples))
+        draw(results, image)
+        text.write_text(page(results, image.name, options.envs, options.samples))
     print(f"{text}\n{image}")
 
 
