@@ -179,7 +179,7 @@ samples each for the variances. Columns are lengths of the window in control ste
 
 ## Variance of REINFORCE over that through the simulator
 
-{table(results, "variance_ratio", "{:,.0f}")}
+{table(results, "variance_ratio", "{:,.3g}")}
 """
 
 
