@@ -37,7 +37,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def slow(session: nox.Session) -> None:
     """Run the tests that take long."""
-    install(session, "test")
+    install(session, "slow")
     session.run(sys.executable, "-m", "pytest", "-m", "slow", *session.posargs)
 
 

@@ -1,11 +1,17 @@
 """What the README shows works, and its table of equations is that of the code."""
 
 import ast
+import glob
+import json
 import re
+import shlex
 from pathlib import Path
+
+from rpo.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ALGORITHM_README = (ROOT / "packages/rpo/README.md").read_text()
 
 
 def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
@@ -22,11 +28,27 @@ def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
 
 def test_code_of_the_algorithm_s_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "packages/rpo/README.md").read_text(), flags=re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    for block in re.findall(r"```python\n(.*?)```", ALGORITHM_README, flags=re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
     assert names["model"].num_timesteps == 3072
     assert names["model"].config.policy_epochs == 2
+    assert (tmp_path / "ant.pt2").exists()
+
+
+def test_commands_of_the_algorithm_s_readme_run_in_their_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rpo.commands.train.EPISODES", 2)
+    (block,) = re.findall(r"```sh\n(.*?)```", ALGORITHM_README, flags=re.DOTALL)
+    for command in block.splitlines():
+        rpo, *words = shlex.split(command)
+        assert rpo == "rpo"
+        main([path for word in words for path in (sorted(glob.glob(word)) if "*" in word else [word])])
+    out = capsys.readouterr().out
+    assert "RPO on diffenvs/Hopper-v0, seed 1, after 4,096 of 4,096 steps" in out
+    (group,) = json.loads((tmp_path / "comparison.json").read_text())["groups"]
+    assert group["seeds"] == [0, 1]
+    assert (tmp_path / "comparison.png").exists()
 
 
 def test_commands_are_those_that_continuous_integration_runs():

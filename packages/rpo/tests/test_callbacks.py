@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +176,13 @@ def test_model_goes_on_in_another_number_of_environments(model, lq):
     model.set_env(lq(2, max_episode_steps=6))
     model.learn(16, reset_num_timesteps=False)
     assert (model.num_timesteps, model.n_envs) == (32, 2)
+
+
+@pytest.mark.slow
+def test_weights_and_biases_get_the_logs_the_gradients_and_the_model(tmp_path):
+    script = Path(__file__).with_name("wandb_run.py")
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env={**os.environ, "WANDB_SILENT": "true"})
+    (record,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content = record.read_bytes()
+    assert all(name in content for name in (b"train/kl", b"rollout/ep_rew_mean", b"gradients/actor.mean.weight"))
+    assert ALGORITHMS["rpo"].load(tmp_path / "model").num_timesteps == 64
