@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-import conftest  # noqa: F401  # registers the environment
+import systems  # noqa: F401  # registers the environment
 import torch
 from small_runs import ENV, SMALL, only_run
 

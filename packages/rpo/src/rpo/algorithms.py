@@ -3,14 +3,15 @@
 from typing import Any
 
 from rpo.model import FirstOrderModel
+from rpo.ppo import PPO
 from rpo.rpo import RPO
 from rpo.sapo import SAPO
 from rpo.shac import SHAC
 
-ALGORITHMS: dict[str, type[FirstOrderModel[Any]]] = {"rpo": RPO, "sapo": SAPO, "shac": SHAC}
+ALGORITHMS: dict[str, type[FirstOrderModel[Any]] | type[PPO]] = {"rpo": RPO, "sapo": SAPO, "shac": SHAC, "ppo": PPO}
 
 
-def algorithm_of(name: str) -> type[FirstOrderModel[Any]]:
+def algorithm_of(name: str) -> type[FirstOrderModel[Any]] | type[PPO]:
     """Return the class of an algorithm by its name, in any case.
 
     Raises

@@ -211,7 +211,7 @@ def prepare(
     env = prepare_env(settings)
     if folder is None:
         algorithm = algorithm_of(settings.algorithm)
-        model = algorithm(env, settings.config, seed=settings.seed, device=settings.device)
+        model = algorithm(env, settings.config, seed=settings.seed, device=settings.device)  # type: ignore[arg-type]
         folder = RunFolder.create(options.runs, settings)
     else:
         model = resume_model(folder, settings, env)

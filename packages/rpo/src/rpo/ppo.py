@@ -1,0 +1,252 @@
+"""PPO: Proximal Policy Optimization, the baseline that takes no gradients from the simulation.
+
+The algorithm is Stable-Baselines3's. What is here gives it the settings that the paper of RPO (arXiv 2508.06214)
+compares with, and the arguments and files of this package's other algorithms.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, final
+
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from rpo import checkpoint, random_streams
+from rpo.config import AlgorithmConfig, require, require_integer, require_number
+from rpo.making import AnyEnv
+from rpo.normalization import EPSILON
+from rpo.optimizers import FiniteAdamW, StepGuard
+from rpo.persistence import PersistentModel
+from rpo.ppo_policy import CLIP, SharedTrunkPolicy
+from rpo.schedules import kl_adaptive
+from rpo.vec_env import TorchVecEnv
+
+VARIANCE_MIN = 1e-8
+"""Variance of returns below which their scale counts for nothing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig(AlgorithmConfig):
+    """Settings of PPO, under Stable-Baselines3's names where it has them.
+
+    The paper gives no minibatch size, clip range, and weights of entropy and value: they are those of SAPO's code.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's moments (table 4)."""
+    gae_lambda: float = 0.95
+    """Mixing factor of the generalised advantage estimate (table 4)."""
+    n_epochs: int = 5
+    """Passes over a window (table 4)."""
+    batch_size: int = 2048
+    """Samples in a minibatch, at most the window's; it divides the window (SAPO's code)."""
+    clip_range: float = 0.2
+    """Distance of the ratio from 1 beyond which the surrogate is flat (SAPO's code)."""
+    ent_coef: float = 0.0
+    """Weight of the entropy in the loss (SAPO's code)."""
+    vf_coef: float = 2.0
+    """Weight of the value's squared error in units of the variance of returns (SAPO's code: 4 times a half)."""
+    target_kl: float = 0.008
+    """Divergence of the policy in an epoch that steers the learning rate, see `schedules.kl_adaptive` (table 4)."""
+
+    def __post_init__(self) -> None:
+        AlgorithmConfig.__post_init__(self)
+        require_integer(self, "n_epochs", minimum=1)
+        require_integer(self, "batch_size", minimum=2)
+        require_number(self, "gae_lambda", 0, 1)
+        for name in ("ent_coef", "vf_coef"):
+            require_number(self, name, 0)
+        for name in ("clip_range", "target_kl"):
+            require_number(self, name, 0, above=True)
+
+    def minibatch(self, num_envs: int) -> int:
+        """Return the samples in a minibatch of a window of so many environments.
+
+        Raises
+        ------
+        ValueError
+            If the window is not a whole number of them, or a single sample, whose advantage has no scale.
+        """
+        window = self.horizon * num_envs
+        size = min(self.batch_size, window)
+        fits = window > 1 and window % size == 0
+        require(self, "batch_size", f"a divisor of the window's {window} samples, which are more than one", fits)
+        return size
+
+
+@final
+class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[misc]  # as narrowed in `PersistentModel`
+    """Stable-Baselines3's PPO with this package's arguments and files (Schulman et al. 2017).
+
+    Its observations are normalised by `VecNormalize`, and so are those that `predict` takes; `policy.act` takes those
+    of the environment. Random numbers are torch's and NumPy's global ones, which `seed` seeds.
+
+    Parameters
+    ----------
+    env, config, num_envs, preset, seed, device, stats_window_size, tensorboard_log, verbose
+        As of the other algorithms (`rpo.model.FirstOrderModel`).
+    """
+
+    config_class: ClassVar = PPOConfig
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SharedTrunkPolicy}
+    policy: SharedTrunkPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
+    rollout_buffer: RolloutBuffer
+
+    def __init__(
+        self,
+        env: AnyEnv | None,
+        config: PPOConfig | None = None,
+        *,
+        num_envs: int | None = None,
+        preset: str = "paper",
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        _init_setup_model: bool = True,
+    ) -> None:
+        adapter, device = self._resolve_arguments(
+            env, config, num_envs=num_envs, preset=preset, device=device, needed=_init_setup_model
+        )
+        cfg = self.config
+        self._rate = cfg.learning_rate
+        stable_baselines3.PPO.__init__(
+            self,
+            "MlpPolicy",
+            None if adapter is None else self._wrapped(adapter),  # type: ignore[arg-type]
+            learning_rate=lambda _: self._rate,
+            n_steps=cfg.horizon,
+            batch_size=cfg.batch_size if adapter is None else cfg.minibatch(adapter.num_envs),
+            n_epochs=1,  # `train` takes them one at a time
+            gamma=cfg.gamma,
+            gae_lambda=cfg.gae_lambda,
+            clip_range=cfg.clip_range,
+            ent_coef=cfg.ent_coef,
+            vf_coef=cfg.vf_coef,
+            max_grad_norm=cfg.max_grad_norm,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs={
+                "hidden_sizes": cfg.hidden_sizes,
+                "seed": seed,
+                "optimizer_class": FiniteAdamW,
+                "optimizer_kwargs": {
+                    "name": "policy",
+                    "betas": cfg.betas,
+                    "weight_decay": cfg.weight_decay,
+                    "eps": 1e-5,  # that of Stable-Baselines3's PPO and of SAPO's code
+                },
+            },
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.guard = StepGuard()
+
+    # ----------------------------------------------------------------------------------------------- environment
+
+    def _wrapped(self, adapter: TorchVecEnv) -> VecEnv:
+        return VecNormalize(adapter, norm_reward=False, clip_obs=CLIP, gamma=self.config.gamma, epsilon=EPSILON)
+
+    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Learn in another environment of the same spaces from now on; see the base class."""
+        self._keep_statistics()
+        super().set_env(env, force_reset)
+        self._use_statistics()
+        self.batch_size = self.config.minibatch(self.n_envs)
+        if self.rollout_buffer.n_envs != self.n_envs:
+            self.rollout_buffer.n_envs = self.n_envs
+            self.rollout_buffer.reset()
+
+    def _keep_statistics(self) -> None:
+        """Copy the statistics of observations from `VecNormalize` to the policy, which is saved."""
+        if self.env is None:
+            return
+        assert isinstance(self.env, VecNormalize)
+        known, normalizer = self.env.obs_rms, self.policy.normalizer
+        normalizer.mean.copy_(torch.from_numpy(known.mean))  # type: ignore[union-attr]  # one Box, one set
+        normalizer.var.copy_(torch.from_numpy(known.var))  # type: ignore[union-attr]
+        normalizer.count.fill_(known.count)  # type: ignore[union-attr]
+        normalizer.refresh()
+
+    def _use_statistics(self) -> None:
+        """Copy the statistics of observations from the policy to `VecNormalize`, if there is one yet."""
+        if self.env is None:
+            return
+        assert isinstance(self.env, VecNormalize)
+        known, normalizer = self.env.obs_rms, self.policy.normalizer
+        known.mean, known.var = normalizer.mean.cpu().numpy().copy(), normalizer.var.cpu().numpy().copy()  # type: ignore[union-attr]
+        known.count = normalizer.count.item()  # type: ignore[union-attr]
+
+    # -------------------------------------------------------------------------------------------------- learning
+
+    def train(self) -> None:
+        """Learn from the window, an epoch at a time, after each of which the learning rate adapts.
+
+        Raises
+        ------
+        NonFiniteError
+            If a gradient was not finite in `optimizers.LIMIT` windows in a row; steps along such ones are left out.
+        """
+        observations = torch.as_tensor(self.rollout_buffer.observations, device=self.device).flatten(0, 1)
+        # SAPO's code normalises the values; the loss in their units does not depend on the scale of rewards either.
+        self.vf_coef = self.config.vf_coef / max(float(self.rollout_buffer.returns.var()), VARIANCE_MIN)
+        with torch.no_grad():
+            behaviour = policy = self.policy.gaussian(observations)
+        for _ in range(self.config.n_epochs):
+            super().train()
+            before = policy
+            with torch.no_grad():
+                policy = self.policy.gaussian(observations)
+            self._rate = kl_adaptive(self._rate, _mean_kl(before, policy), self.config.target_kl)
+        self._keep_statistics()
+        optimizer = self.policy.optimizer
+        assert isinstance(optimizer, FiniteAdamW)
+        self.logger.record("train/kl", _mean_kl(behaviour, policy))
+        self.logger.record("train/skipped_policy_steps", optimizer.skipped.item())
+        self.guard.end_window([optimizer])
+
+    # ----------------------------------------------------------------------------------------------------- files
+
+    def _header(self) -> dict[str, Any]:
+        self._keep_statistics()
+        return {**super()._header(), "learning_rate": self._rate}
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        super()._restore(header, tensors)
+        self._rate = header["learning_rate"]
+        self._use_statistics()
+
+    def _between_windows(self) -> bool:
+        return super()._between_windows() and self.rollout_buffer.pos in (0, self.rollout_buffer.buffer_size)
+
+    def _training_tensors(self) -> dict[str, Tensor]:
+        assert isinstance(self._last_obs, np.ndarray)
+        return {
+            **checkpoint.with_prefix("generator", random_streams.global_state(self.device)),
+            "last/observations": torch.from_numpy(self._last_obs),
+            "last/episode_starts": torch.from_numpy(self._last_episode_starts),
+            "guard/in_a_row": torch.tensor(self.guard.in_a_row.get("policy", 0)),
+        }
+
+    def _restore_training(self, tensors: dict[str, Tensor]) -> None:
+        self._use_statistics()  # the reset has added to them
+        self._last_obs = tensors["last/observations"].numpy()
+        self._last_episode_starts = tensors["last/episode_starts"].numpy()
+        self.guard.in_a_row = {"policy": int(tensors["guard/in_a_row"])}
+        random_streams.set_global_state(checkpoint.without_prefix("generator", tensors), self.device)
+
+
+def _mean_kl(old: Normal, new: Normal) -> float:
+    """Return the mean over samples of KL(old || new) [nat]."""
+    return kl_divergence(old, new).sum(-1).mean().item()
