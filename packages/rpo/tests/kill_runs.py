@@ -21,7 +21,7 @@ from small_runs import ENV, SMALL, only_run
 
 from rpo.cli import main
 
-ARGS = ["train", *SMALL, "--steps", "480", "--checkpoint-every", "16"]
+ARGS = ["train", *SMALL, "--critic-epochs", "1", "--steps", "480", "--checkpoint-every", "16"]
 OPERATIONS = {"open", "os.mkdir", "os.remove", "os.rename", "shutil.rmtree"}
 
 

@@ -13,15 +13,17 @@ from rpo.runs import RunFolder
 ENV = "lq/LinearQuadratic-v0"
 SMALL = [
     *("--env", ENV, "--num-envs", "4", "--env-args", "max_episode_steps=6", "start=0.1"),
-    *("--hidden-sizes", "8", "--horizon", "4", "--critic-epochs", "1", "--checkpoint-every", "32"),
+    *("--hidden-sizes", "8", "--horizon", "4", "--checkpoint-every", "32"),
 ]
 """Arguments of `rpo train` for a run of windows of 16 environment steps, with a checkpoint every other window."""
+EPOCHS = {"ppo": "--n-epochs"}
+"""Option of an algorithm that makes its windows short; of the others it is --critic-epochs."""
 CLOCKS = {"time/fps", "time/time_elapsed"}
 
 
 def train(runs, *args, algo="rpo"):
     """Train in a folder of runs that has no other of that algorithm, and return the run's."""
-    main(["train", "--algo", algo, *SMALL, "--runs", str(runs), *args])
+    main(["train", "--algo", algo, *SMALL, EPOCHS.get(algo, "--critic-epochs"), "1", "--runs", str(runs), *args])
     return only_run(runs, algo)
 
 

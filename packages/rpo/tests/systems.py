@@ -18,7 +18,12 @@ class TorchSystem(VectorEnv):
     act_dim = 1
 
     def __init__(
-        self, num_envs=1, max_episode_steps=50, dtype="float64", autoreset_mode=AutoresetMode.SAME_STEP, poison_step=None
+        self,
+        num_envs=1,
+        max_episode_steps=50,
+        dtype="float64",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        poison_step=None,
     ):
         if num_envs < 1:
             raise ValueError(f"num_envs must be >= 1. Got {num_envs}.")
@@ -122,13 +127,13 @@ class LinearQuadratic(TorchSystem):
 
 
 class Pendulum(TorchSystem):
-    """A pendulum of unit mass and length that hangs, x = (angle from upright, velocity), and cannot be lifted at once."""
+    """A hanging pendulum of unit mass and length, x = (angle from upright, velocity), too heavy to lift at once."""
 
     obs_dim = 3
     DT = 0.05
     GRAVITY = 10.0
     TORQUE = 6.0
-    """Largest torque: less than half of what holds it level."""
+    """Largest torque: a bit more than half of what holds it level."""
 
     def __init__(self, num_envs=1, max_episode_steps=100, **kwargs):
         super().__init__(num_envs, max_episode_steps, **kwargs)

@@ -7,6 +7,7 @@ from rpo.checkpoint import CheckpointError
 from rpo.env import DifferentiableVectorEnv
 from rpo.evaluation import Evaluation, evaluate
 from rpo.optimizers import NonFiniteError
+from rpo.ppo import PPO, PPOConfig
 from rpo.presets import PRESETS, Preset, TaskPreset
 from rpo.rpo import RPO, RPOConfig
 from rpo.sapo import SAPO, SAPOConfig
@@ -14,6 +15,7 @@ from rpo.shac import SHAC, SHACConfig
 from rpo.vec_env import TorchVecEnv
 
 __all__ = [
+    "PPO",
     "PRESETS",
     "RPO",
     "SAPO",
@@ -22,6 +24,7 @@ __all__ = [
     "DifferentiableVectorEnv",
     "Evaluation",
     "NonFiniteError",
+    "PPOConfig",
     "Preset",
     "RPOConfig",
     "SAPOConfig",

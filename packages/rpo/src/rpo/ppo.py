@@ -150,6 +150,8 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         )
 
     def _setup_model(self) -> None:
+        if self.env is None:
+            self.n_envs = 1  # until `set_env` says how many
         super()._setup_model()
         self.guard = StepGuard()
 
@@ -214,7 +216,13 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         assert isinstance(optimizer, FiniteAdamW)
         self.logger.record("train/kl", _mean_kl(behaviour, policy))
         self.logger.record("train/skipped_policy_steps", optimizer.skipped.item())
+        for name, value in self.logger.name_to_value.items():
+            self.logger.name_to_value[name] = float(value)  # of NumPy's types, a checkpoint keeps none
         self.guard.end_window([optimizer])
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write to the logger's outputs; a resumed `learn` goes on counting windows where it was interrupted."""
+        super().dump_logs((self.num_timesteps - self._num_timesteps_at_start) // (self.config.horizon * self.n_envs))
 
     # ----------------------------------------------------------------------------------------------------- files
 

@@ -166,7 +166,7 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
     CheckpointError
         If there are checkpoints and none can be read, or the log says that there were some.
     """
-    algorithm = algorithm_of(settings.algorithm)
+    algorithm: Any = algorithm_of(settings.algorithm)  # whose constructor takes its own configuration only
     for part in (folder.path, folder.checkpoints):
         remove_unfinished(part)
     files = checkpoint_files(folder.checkpoints)
@@ -210,8 +210,8 @@ def prepare(
     print(f"{settings.title}: {settings.num_envs} environments, {settings.steps:,} steps")
     env = prepare_env(settings)
     if folder is None:
-        algorithm = algorithm_of(settings.algorithm)
-        model = algorithm(env, settings.config, seed=settings.seed, device=settings.device)  # type: ignore[arg-type]
+        algorithm: Any = algorithm_of(settings.algorithm)
+        model = algorithm(env, settings.config, seed=settings.seed, device=settings.device)
         folder = RunFolder.create(options.runs, settings)
     else:
         model = resume_model(folder, settings, env)
