@@ -119,11 +119,11 @@ def test_bodies_without_a_joint_between_them_are_one_link_and_those_fixed_to_the
 # Contacts
 
 
-def test_default_material_carries_the_robot_at_a_depth_of_a_centimetre():
+def test_default_material_carries_the_robot_at_a_depth_of_three_centimetres():
     ball = '<body pos="0 0 0.1"><freejoint/><geom size="0.1" mass="3"/></body>'
     text = f"<mujoco><worldbody>{FLOOR}{ball}</worldbody></mujoco>"
     engine = Simulator(Model.from_mjcf(text), 1, dtype=torch.float64)
-    q = torch.tensor([[0.0, 0.0, 0.1 - 0.01, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    q = torch.tensor([[0.0, 0.0, 0.1 - 0.03, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
     q_next, qd_next = engine.step(q, torch.zeros(1, 6, dtype=torch.float64), q[:, :0])
     torch.testing.assert_close(q_next, q, rtol=0.0, atol=1e-12)
     torch.testing.assert_close(qd_next, torch.zeros_like(qd_next), rtol=0.0, atol=1e-12)

@@ -53,6 +53,27 @@ def test_further_draws_continue_where_the_last_one_ended():
     assert torch.equal(parts, whole)
 
 
+def test_normal_numbers_are_finite_and_normal():
+    env = torch.arange(20000)
+    random = EnvRandom(env * 0, env, env * 0, torch.float64)
+    x = random.normal(3)
+    assert x.isfinite().all()
+    # The first, second and fourth powers of normal numbers have the variances 1, 2 and 96.
+    n = x.numel()
+    assert abs(float(x.mean())) < 4 * n**-0.5
+    assert abs(float(x.square().mean()) - 1) < 4 * (2 / n) ** 0.5
+    assert abs(float(x.pow(4).mean()) - 3) < 4 * (96 / n) ** 0.5
+    assert not torch.equal(random.normal(3), x)
+
+
+def test_normal_numbers_of_the_most_extreme_bits_are_finite(monkeypatch):
+    zero = torch.zeros(1, dtype=torch.int64)
+    random = EnvRandom(zero, zero, zero, torch.float64)
+    for bits in (0, 2**53 - 1):
+        monkeypatch.setattr(random, "_bits", lambda size, bits=bits: torch.full((1, size), bits))
+        assert random.normal(1).isfinite().all()
+
+
 def test_numbers_are_uniform_and_uncorrelated():
     n = 20000
     x = (draw(torch.arange(n), size=6).numpy() + 1.0) / 3.0

@@ -35,6 +35,7 @@ class Pusher(AbstractTask):
     MEMORY = (Entry("goal", 2, "m", "place and width"),)
 
     action_cost: float = 0.1
+    """Of the squared action."""
     width: float = 1 / 3
     """Of the goal, see :meth:`goal` [m]."""
     bonus: float = 1.0
@@ -118,7 +119,8 @@ def squared(x: Tensor) -> Tensor:
 
 def test_constants_are_those_of_the_task_with_their_docstrings():
     constants = rows(describe(Pusher(bonus=2.0), ""), "### Constants")
-    assert constants[0] == ["`action_cost`", "`0.1`", "Reward lost per squared norm of the action."]
+    assert [line[0] for line in constants[:2]] == ["`early_termination`", "`reset_noise`"]  # those of all tasks
+    assert constants[2] == ["`action_cost`", "`0.1`", "Of the squared action."]
     assert ["`width`", "`0.333333`", "Of the goal, see `goal` [m]."] in constants
     assert ["`bonus`", "`2`", ""] in constants
 

@@ -63,7 +63,11 @@ def test_a_task_that_is_made_already_needs_no_registration():
         ({"device": "meta"}, ValueError, "`device` must be 'cpu', 'cuda' or 'cuda:<index>'. Got 'meta'"),
         ({"device": "cuda:99"}, ValueError, "this machine has . usable CUDA devices"),
         ({"render_mode": "ansi"}, ValueError, "`render_mode` must be None or one of 'rgb_array', 'human'. Got 'ansi'"),
-        ({"acton_cost": 1.0}, TypeError, "Hopper has no field 'acton_cost'. Its fields are action_cost"),
+        (
+            {"acton_cost": 1.0},
+            TypeError,
+            "Hopper has no field 'acton_cost'. Its fields are early_termination, reset_noise, action_cost",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(kwargs, error, message):

@@ -312,7 +312,7 @@ class Model:
         dt, substeps, mass_matrix_interval
             Fields of the model.
         material
-            Of all shapes. By default one contact point carries the robot's weight at a depth of 1 cm, the damping is
+            Of all shapes. By default one contact point carries the robot's weight at a depth of 3 cm, the damping is
             0.1 s/m and the tangential damping 0.05 s times that stiffness, and the friction is the file's, of the geom
             against the ground.
         limit_stiffness

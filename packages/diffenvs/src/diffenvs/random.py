@@ -73,7 +73,15 @@ class EnvRandom:
 
     def uniform(self, size: int, low: float | Tensor, high: float | Tensor) -> Tensor:
         """Draw numbers between `low` and `high`, which are numbers or float64 tensors (size,); (N, size)."""
+        return (self._bits(size).double() * ((high - low) * 2.0**-53) + low).to(self._dtype)
+
+    def normal(self, size: int) -> Tensor:
+        """Draw standard normal numbers, (N, size): quantiles of uniform ones, which are neither 0 nor 1."""
+        probability = (_shift_right(self._bits(size), 1).double() + 0.5) * 2.0**-52
+        return torch.special.ndtri(probability).to(self._dtype)
+
+    def _bits(self, size: int) -> Tensor:
+        """Draw 53 bits each, (N, size)."""
         draw = torch.arange(self._drawn, self._drawn + size, device=self._key.device)
         self._drawn += size
-        bits = _shift_right(splitmix64(self._key + draw * _STEP), 11)
-        return (bits.double() * ((high - low) * 2.0**-53) + low).to(self._dtype)
+        return _shift_right(splitmix64(self._key + draw * _STEP), 11)

@@ -25,7 +25,7 @@ _TYPES: Final = {
 }
 STANDARD_GRAVITY: Final = 9.81
 """By which the default material turns mass to weight [m/s^2]."""
-CONTACT_DEPTH: Final = 0.01
+CONTACT_DEPTH: Final = 0.03
 """Depth at which one contact point of the default material carries all links [m]."""
 CONTACT_DAMPING: Final = 0.1
 """Damping of the default material over its stiffness [s/m]."""

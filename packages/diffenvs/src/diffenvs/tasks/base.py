@@ -8,6 +8,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from diffenvs.checks import check_number
@@ -45,10 +46,6 @@ class AbstractTask(abc.ABC):
     MEMORY: ClassVar[tuple[Entry, ...]] = ()
     """The parts of ``State.memory``, if the task remembers anything, such as a goal."""
 
-    action_cost: float
-    """Reward lost per squared norm of the action."""
-    observe_action: bool = True
-    """Whether the observation's entries for the last action hold it (they are zero otherwise)."""
     early_termination: bool = True
     """Whether an episode ends when :meth:`terminated` says so (a state that is not finite always ends it)."""
     reset_noise: bool = True
@@ -148,9 +145,9 @@ class AbstractTask(abc.ABC):
             Of the state that this led to, before any reset, (N, obs).
         """
 
-    @abc.abstractmethod
     def terminated(self, next_observation: Tensor) -> Tensor:
-        """Whether the episode ends for good in this state, (N,) bool."""
+        """Whether the episode ends for good in this state, (N,) bool; by default it never does."""
+        return torch.zeros_like(next_observation[:, 0], dtype=torch.bool)
 
 
 def _checked(task: str, name: str, value: Any, kind: Any) -> Any:

@@ -65,6 +65,9 @@ class HandReorient(AbstractTask):
     )
 
     action_cost: float = 2e-4
+    """Reward lost per squared norm of the action."""
+    observe_action: bool = True
+    """Whether the observation's entries for the last action hold it (they are zero otherwise)."""
     distance_cost: float = 10.0
     """Reward lost per metre of the cube from the goal's position."""
     rotation_weight: float = 1.0

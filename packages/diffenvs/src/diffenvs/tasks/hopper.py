@@ -34,6 +34,7 @@ class Hopper(AbstractTask):
     )
 
     action_cost: float = 0.1
+    """Reward lost per squared norm of the action."""
     termination_height: float = -0.45
     """Of the torso against its start, below which the episode ends [m]."""
     height_tolerance: float = 0.15

@@ -25,6 +25,10 @@ class AbstractLocomotion(AbstractTask):
     Its ``OBSERVATION`` is that of :func:`diffenvs.tasks.terms.locomotion_entries`.
     """
 
+    action_cost: float
+    """Reward lost per squared norm of the action."""
+    observe_action: bool = True
+    """Whether the observation's entries for the last action hold it (they are zero otherwise)."""
     up_weight: float = 0.1
     """Reward of standing upright."""
     heading_weight: float = 1.0
