@@ -120,20 +120,23 @@ def test_ppo_of_stable_baselines3_trains_on_the_same_task_and_is_evaluated_with_
 
 
 RETURNS = {
-    # A pole that hangs for 10 s has -250, one that hangs for 2 s and is balanced then has 150. Before training: -603.
-    "cartpole_swing_up": ({"steps": 32_768, "num_envs": 16}, -100.0, 150.0),
-    # A robot that does nothing has 0. Before training: -798.
-    "half_cheetah": ({"steps": 24_576, "num_envs": 16}, 0.0, 5000.0),
+    # A pole that hangs for 10 s has -250, one that hangs for 2 s and is balanced then has 150.
+    "cartpole_swing_up": (98_304, 0.0, 150.0),
+    # A robot that does nothing has 0, and before training about -500.
+    "half_cheetah": (32_768, 300.0, 5000.0),
 }
-"""Of tasks that are one's own: a small training, the least return after it, and that after the one by default."""
+"""Of tasks that are one's own: steps of a small training, the least return after it, and that after the whole one.
+
+Seen with four seeds after the small ones: 57 to 177, and 900 to 1,034.
+"""
 
 
 @pytest.mark.parametrize("example", RETURNS)
 def test_training_on_a_task_of_one_s_own_shows_its_progress_and_begins_to_learn(example, capsys):
-    size, least, _ = RETURNS[example]
-    assert names_of(example)["main"](**size) > least
+    steps, least, _ = RETURNS[example]
+    assert names_of(example)["main"](steps) > least
     printed = capsys.readouterr().out
-    assert re.search(rf"{size['steps']:,} steps   return +\S+ ", printed)
+    assert re.search(rf"{steps:,} steps   return +\S+ ", printed)
     assert "return of the trained policy: " in printed
 
 
