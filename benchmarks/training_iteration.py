@@ -15,7 +15,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import diffenvs
-from diffenvs.simulator import Engine
+from diffenvs.engine import Engine
 from rpo import RPO
 
 

@@ -24,6 +24,7 @@ FORBIDDEN = {
     "diffenvs.kernels": ["torch", "gymnasium", "diffenvs.simulator", "diffenvs.envs", "diffenvs.tasks"],
     "diffenvs.robots": ["torch", "warp", "gymnasium", "diffenvs.simulator"],
     "diffenvs.tasks": ["warp", "gymnasium", "diffenvs.simulator", "diffenvs.kernels", "diffenvs.envs"],
+    "diffenvs.engine": ["gymnasium", "diffenvs.autograd", "diffenvs.simulator", "diffenvs.envs", "diffenvs.tasks"],
     "diffenvs.simulator": ["gymnasium", "diffenvs.envs", "diffenvs.tasks", "diffenvs.robots"],
     "diffenvs.tables": ["warp", "diffenvs.simulator", "diffenvs.envs"],
     "diffenvs.envs": ["warp", "diffenvs.kernels", "diffenvs.robots"],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from diffenvs.simulator import Engine
+    from diffenvs.engine import Engine
 
 
 class ControlStep(torch.autograd.Function):

@@ -15,8 +15,10 @@ from diffenvs.state import State
 from diffenvs.tasks.base import AbstractTask
 
 if TYPE_CHECKING:
+    from diffenvs.rendering.browser import TaskReplay
+    from diffenvs.rendering.frames import TaskFrames
     from diffenvs.rendering.live import LiveView
-    from diffenvs.rendering.view import TaskFrames, TaskReplay, TaskView
+    from diffenvs.rendering.view import TaskView
 
 RENDER_MODES = ["rgb_array", "human"]
 
@@ -55,7 +57,7 @@ class Pictures:
             self._live_view(simulator, state).show(state)
             return None
         if self._frames is None:
-            from diffenvs.rendering.view import TaskFrames
+            from diffenvs.rendering.frames import TaskFrames
 
             self._frames = TaskFrames(self._view(simulator, state), *self._size)
         return self._frames.draw(state)
@@ -71,7 +73,7 @@ class Pictures:
         """Begin a replay of an environment; `state` returns the present one."""
         if not 0 <= environment < simulator.num_envs:
             raise ValueError(f"`environment` must be in [0, {simulator.num_envs}). Got {environment!r}.")
-        from diffenvs.rendering.view import TaskReplay
+        from diffenvs.rendering.browser import TaskReplay
 
         view = self._view(simulator, state())
         return TaskReplay(view, state, environment, simulator.model.dt, check_count("every", every))

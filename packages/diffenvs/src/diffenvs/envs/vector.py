@@ -30,7 +30,7 @@ from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
 
 if TYPE_CHECKING:
-    from diffenvs.rendering.view import TaskReplay
+    from diffenvs.rendering.browser import TaskReplay
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 

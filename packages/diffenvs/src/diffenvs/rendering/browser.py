@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from diffenvs.model import Box, Capsule, Sphere
 from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, axis_rotation, turned
+from diffenvs.rendering.view import TaskView
+from diffenvs.state import State
 
 try:
     import trimesh
@@ -143,6 +145,40 @@ class Replay:
             with quiet():
                 server.stop()
         Path(path).write_text(text)
+
+
+class TaskReplay:
+    """Recorder of one of a task's environments, to be written as an HTML file that plays in any browser.
+
+    Parameters
+    ----------
+    view
+        Of the task.
+    state
+        Returns the present state of all environments.
+    environment
+        Index of the one that is recorded.
+    dt
+        Length of a control step [s].
+    every
+        Control steps from one call of :meth:`add` that records to the next.
+    """
+
+    def __init__(self, view: TaskView, state: Callable[[], State], environment: int, dt: float, every: int) -> None:
+        self._view, self._state, self._environment, self._every = view, state, environment, every
+        self._replay = Replay(view.scene, dt * every)
+        self._calls = 0
+
+    def add(self) -> None:
+        """Record the present state; to be called once after the reset and after every step."""
+        if self._calls % self._every == 0:
+            links, ghosts = self._view.poses(self._state())
+            self._replay.add(links[self._environment], ghosts[self._environment])
+        self._calls += 1
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write what was recorded; see :meth:`diffenvs.rendering.browser.Replay.write`."""
+        self._replay.write(path)
 
 
 @contextlib.contextmanager

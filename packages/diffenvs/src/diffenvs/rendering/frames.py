@@ -12,6 +12,8 @@ import numpy as np
 
 from diffenvs.model import Capsule, Sphere
 from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, axis_rotation, turned
+from diffenvs.rendering.view import TaskView
+from diffenvs.state import State
 
 try:
     import mujoco as untyped
@@ -206,3 +208,27 @@ def _make_context(width: int, height: int) -> Any:
         return context
     except (ImportError, AttributeError, RuntimeError, OSError) as error:
         raise RuntimeError(f"OpenGL cannot draw here: {error}. {ADVICE}") from error
+
+
+class TaskFrames:
+    """Frames of a task's environments, one each.
+
+    Parameters
+    ----------
+    view
+        Of the task.
+    height, width
+        Of the frames [pixels].
+    """
+
+    def __init__(self, view: TaskView, height: int, width: int) -> None:
+        self._view = view
+        self.renderer = FrameRenderer(view.scene, height, width)
+
+    def draw(self, state: State) -> tuple[np.ndarray, ...]:
+        """Draw all environments, (height, width, 3) uint8 each."""
+        return tuple(self.renderer.draw(*poses) for poses in zip(*self._view.poses(state), strict=True))
+
+    def close(self) -> None:
+        """Release what the graphics system holds."""
+        self.renderer.close()

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffenvs.rendering.browser import Replay
-from diffenvs.rendering.frames import FrameRenderer
 from diffenvs.rendering.scene import Scene
 from diffenvs.simulator import Simulator
 from diffenvs.state import State
@@ -89,61 +84,3 @@ class TaskView:
         model = self._simulator.model
         still, idle = q.new_zeros(len(q), model.nv), q.new_zeros(len(q), model.nu)
         return self._simulator.trace(q, still, idle).link_pose[:, 0].double().cpu().numpy()
-
-
-class TaskFrames:
-    """Frames of a task's environments, one each.
-
-    Parameters
-    ----------
-    view
-        Of the task.
-    height, width
-        Of the frames [pixels].
-    """
-
-    def __init__(self, view: TaskView, height: int, width: int) -> None:
-        self._view = view
-        self.renderer = FrameRenderer(view.scene, height, width)
-
-    def draw(self, state: State) -> tuple[np.ndarray, ...]:
-        """Draw all environments, (height, width, 3) uint8 each."""
-        return tuple(self.renderer.draw(*poses) for poses in zip(*self._view.poses(state), strict=True))
-
-    def close(self) -> None:
-        """Release what the graphics system holds."""
-        self.renderer.close()
-
-
-class TaskReplay:
-    """Recorder of one of a task's environments, to be written as an HTML file that plays in any browser.
-
-    Parameters
-    ----------
-    view
-        Of the task.
-    state
-        Returns the present state of all environments.
-    environment
-        Index of the one that is recorded.
-    dt
-        Length of a control step [s].
-    every
-        Control steps from one call of :meth:`add` that records to the next.
-    """
-
-    def __init__(self, view: TaskView, state: Callable[[], State], environment: int, dt: float, every: int) -> None:
-        self._view, self._state, self._environment, self._every = view, state, environment, every
-        self._replay = Replay(view.scene, dt * every)
-        self._calls = 0
-
-    def add(self) -> None:
-        """Record the present state; to be called once after the reset and after every step."""
-        if self._calls % self._every == 0:
-            links, ghosts = self._view.poses(self._state())
-            self._replay.add(links[self._environment], ghosts[self._environment])
-        self._calls += 1
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write what was recorded; see :meth:`diffenvs.rendering.browser.Replay.write`."""
-        self._replay.write(path)

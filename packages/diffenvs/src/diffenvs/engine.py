@@ -1,0 +1,185 @@
+"""The kernel on fixed buffers: values are copied in, recorded launches run it or its adjoint, results copied out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from diffenvs.kernel_arguments import Scratch, Structure, as_warp, make_constants, make_tree
+from diffenvs.kernels.arguments import Tree, arguments
+from diffenvs.kernels.control_step import control_step
+from diffenvs.parameters import ARRAYS
+from diffenvs.spatial import algebra
+
+REAL: Final = {torch.float32: wp.float32, torch.float64: wp.float64}
+CUDA_BLOCK: Final = 32
+"""Threads of a CUDA block; one thread simulates one environment."""
+INPUTS: Final = ("q", "qd", "action")
+
+
+class Engine:
+    """Fixed buffers and recorded launches: what is copied in is advanced and copied out."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        num_envs: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: int,
+        lanes: int | None = None,
+    ) -> None:
+        model, real = structure.model, REAL[dtype]
+        types = algebra(real)
+        self.num_envs = num_envs
+        self._device = device
+        self._kinds = dict(
+            zip(ARRAYS, (types.vec10, types.vec8, types.vec4, real, types.vec3), strict=True),
+            **dict.fromkeys((*INPUTS, "q_out", "qd_out"), real),
+        )
+        shapes: dict[str, tuple[int, ...]] = {
+            "body": (len(model.links), 10),
+            "joint": (model.nv, 8),
+            "material": (sum(len(link.shapes) for link in model.links), 4),
+            "gear": (model.nu,),
+            "gravity": (3,),
+            "q": (model.nq,),
+            "qd": (model.nv,),
+            "action": (model.nu,),
+            "q_out": (model.nq,),
+            "qd_out": (model.nv,),
+        }
+        self.values = {k: torch.zeros(num_envs, *shape, dtype=dtype, device=device) for k, shape in shapes.items()}
+        self.gradients = {k: torch.zeros_like(value) for k, value in self.values.items()}
+        self._loaded: list[tuple[int, int]] | None = None
+        self._held: list[Tensor] = []
+        """The loaded parameters, held so that their identity stays theirs."""
+
+        with _quiet():
+            wp.init()
+        warp_device = wp.device_from_torch(device)
+        self._kernel = control_step(real).kernel
+        self._tree = make_tree(structure, warp_device)
+        self._constants = make_constants(structure, real, warp_device)
+        self._adjoint_structs = (Tree(), arguments(real).Constants(), arguments(real).Scratch())
+        parts = 1 if device.type == "cuda" else threads
+        edges = [round(i * num_envs / parts) for i in range(parts + 1)]
+        self._shards = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+        # A CPU launch runs its environments one after the other, so that they can share one lane, which stays in cache.
+        per_shard = [lanes or (1 if device.type == "cpu" else shard.stop - shard.start) for shard in self._shards]
+        self.scratch = [Scratch(structure, count, dtype, device, real) for count in per_shard]
+        self._launches: dict[tuple[bool, bool], list[Any]] = {}
+
+    def forward(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the kernel on these values, (N, count) each, and return the next state."""
+        self._load(q, qd, action, parameters)
+        self._run(adjoint=False, parameter_gradients=False)
+        return self.values["q_out"].clone(), self.values["qd_out"].clone()
+
+    def backward(
+        self,
+        q: Tensor,
+        qd: Tensor,
+        action: Tensor,
+        parameters: list[Tensor],
+        grad_q: Tensor,
+        grad_qd: Tensor,
+        *,
+        parameter_gradients: bool,
+    ) -> list[Tensor | None]:
+        """Gradients of the state, the action and, if asked for, the parameters, (N, count[, components]) each."""
+        self._load(q, qd, action, parameters)
+        wanted = (*INPUTS, *ARRAYS) if parameter_gradients else INPUTS
+        for name in wanted:
+            self.gradients[name].zero_()
+        self.gradients["q_out"].copy_(grad_q)
+        self.gradients["qd_out"].copy_(grad_qd)
+        self._run(adjoint=True, parameter_gradients=parameter_gradients)
+        return [self.gradients[name].clone() if name in wanted else None for name in (*INPUTS, *ARRAYS)]
+
+    def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
+        for name, value in zip(INPUTS, (q, qd, action), strict=True):
+            self.values[name].copy_(value)
+        # While a CUDA graph is captured the copies must become part of it, and nothing is copied yet.
+        capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        stamp = None if capturing else stamp_of(parameters)
+        if stamp is not None and stamp == self._loaded:
+            return
+        for name, value in zip(ARRAYS, parameters, strict=True):
+            self.values[name].copy_(value.view(value.shape[0], *self.values[name].shape[1:]))
+        self._loaded, self._held = stamp, parameters
+
+    def _run(self, *, adjoint: bool, parameter_gradients: bool) -> None:
+        key = (adjoint, parameter_gradients)
+        if key not in self._launches:
+            pairs = zip(self._shards, self.scratch, strict=True)
+            with _quiet():  # the first launch on a machine compiles the kernel
+                self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
+        launches = self._launches[key]
+        if self._device.type == "cuda":
+            launches[0].launch(stream=wp.stream_from_torch(torch.cuda.current_stream(self._device)))
+            return
+        # The calling thread takes the first part, the pool the others.
+        pending = [_pool(len(launches)).submit(launch.launch) for launch in launches[1:]]
+        launches[0].launch()
+        for future in pending:
+            future.result()
+
+    def _record(self, shard: slice, scratch: Scratch, adjoint: bool, parameter_gradients: bool) -> Any:
+        def array(name: str) -> Any:
+            kind, gradient = self._kinds[name], None
+            if adjoint and (parameter_gradients or name not in ARRAYS):
+                gradient = as_warp(self.gradients[name][shard], kind)
+            return as_warp(self.values[name][shard], kind, gradient)
+
+        parameters = [array(name) for name in ARRAYS]
+        inputs = [self._tree, self._constants, *parameters, *map(array, INPUTS), scratch.argument]
+        tree, constants, scratch_struct = self._adjoint_structs
+        return wp.launch(
+            self._kernel,
+            dim=shard.stop - shard.start,
+            inputs=inputs,
+            outputs=[array("q_out"), array("qd_out")],
+            adj_inputs=[tree, constants, *[None] * (len(ARRAYS) + len(INPUTS)), scratch_struct] if adjoint else [],
+            adj_outputs=[None, None] if adjoint else [],
+            device=wp.device_from_torch(self._device),
+            adjoint=adjoint,
+            record_cmd=True,
+            block_dim=CUDA_BLOCK if self._device.type == "cuda" else None,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Warp from printing its banner and the names of generated modules."""
+    level, wp.config.log_level = wp.config.log_level, max(wp.config.log_level, wp.LOG_WARNING)
+    try:
+        yield
+    finally:
+        wp.config.log_level = level
+
+
+def stamp_of(values: Iterable[Tensor]) -> list[tuple[int, int]] | None:
+    """Tell tensors and their contents apart from others, as long as they are held; None if that cannot be done."""
+    values = list(values)
+    if any(value.is_inference() for value in values):
+        return None
+    return [(id(value), value._version) for value in values]
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="diffenvs")
+
+
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)
