@@ -106,6 +106,10 @@ REFUSED = {
         lambda: model(body(FREE), actuators=(Actuator(link="body", gear=1.0),)),
         "actuator of 'body' needs a hinge or slide. It is FREE",
     ),
+    "endless gear": (
+        lambda: Actuator(link="body", gear=float("nan")),
+        "`gear` of Actuator of link 'body' must be finite. Got nan",
+    ),
     "two actuators": (
         lambda: model(body(HINGE), actuators=(Actuator(link="body", gear=1.0),) * 2),
         "`actuators` of Model must drive different joints",

@@ -1,5 +1,6 @@
 """The origin that runs after a robot."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from diffenvs.envs.rebase import REBASE_DISTANCE, Rebase
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.model import Joint, JointType, Link, Model
 from diffenvs.registration import make_task
+from diffenvs.tasks.ant import Ant
 
 F64 = {"dtype": torch.float64, "device": torch.device("cpu")}
 
@@ -161,7 +163,7 @@ def run(env, state, actions):
 def travelling():
     """Ids of the tasks whose robots travel."""
     tasks = {id: make_task(id, {}) for id in TASKS}
-    return [id for id, task in tasks.items() if Rebase.of(task.model(), **F64) is not None]
+    return [id for id, task in tasks.items() if task.TRAVELS]
 
 
 def make(id, origin=(0.0, 0.0, 0.0), **kwargs):
@@ -248,3 +250,21 @@ def test_a_state_of_coordinates_only_may_be_far_from_home():
     env.set_state({"q": q, "qd": state["qd"]})
     assert (env.get_state()["origin"][:, 0] == 80.0).all()
     torch.testing.assert_close(env.get_state()["q"], state["q"], rtol=0, atol=1e-5)
+
+
+def test_every_own_task_whose_robot_can_travel_says_so():
+    assert travelling() == [f"diffenvs/{name}-v0" for name in ("Hopper", "Ant", "Humanoid", "Anymal")]
+
+
+def test_coordinates_of_a_task_that_does_not_say_so_are_those_of_the_world():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class StayingAnt(Ant):
+        TRAVELS = False
+
+    env = DiffVectorEnv(StayingAnt(early_termination=False), num_envs=2)
+    env.reset(seed=0)
+    far = env.get_state()["q"] + torch.tensor([50.0] + 14 * [0.0])
+    env.set_state({"q": far, "qd": env.get_state()["qd"]})
+    env.step(torch.zeros(2, 8))
+    assert (env.state["q"][:, 0] > 40.0).all()
+    assert not env.state["origin"].any()

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 import diffenvs
 from diffenvs.envs.vector import DiffVectorEnv
+from diffenvs.registration import make_task
 from diffenvs.tasks.base import Entry
 from diffenvs.tasks.hopper import Hopper
 from diffenvs.testing import check_vector_env
@@ -245,3 +246,10 @@ def test_the_package_has_the_names_it_declares():
     assert [name for name in diffenvs.__all__ if not hasattr(diffenvs, name)] == []
     with pytest.raises(AttributeError, match="module 'diffenvs' has no attribute 'colour'"):
         diffenvs.colour  # noqa: B018
+
+
+def test_episodes_of_an_id_are_as_long_as_it_is_registered():
+    assert DiffVectorEnv("diffenvs/HandReorient-v0").max_episode_steps == 600
+    assert DiffVectorEnv("diffenvs/Ant-v0").max_episode_steps == 1000
+    assert DiffVectorEnv(make_task("diffenvs/HandReorient-v0", {})).max_episode_steps == 1000
+    assert DiffVectorEnv("diffenvs/Ant-v0", max_episode_steps=None).max_episode_steps is None

@@ -209,3 +209,14 @@ def test_use_before_reset_and_after_close_is_refused():
     for use in (env.reset, lambda: env.step(torch.zeros(3, 3)), env.get_state, lambda: env.set_state(state)):
         with pytest.raises(ClosedEnvironmentError, match="this environment is closed"):
             use()
+
+
+def test_goal_that_is_no_rotation_is_refused():
+    env = make("diffenvs/HandReorient-v0", num_envs=2)
+    env.reset(seed=0)
+    state = env.get_state()
+    wrong = state["memory"].clone()
+    wrong[1, :4] *= 1.01
+    with pytest.raises(ValueError, match=r"quaternions in memory must have norm 1 .* Those of environments 1 have not"):
+        env.set_state({**state, "memory": wrong})
+    env.step(torch.zeros(2, 16))

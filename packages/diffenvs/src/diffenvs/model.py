@@ -140,6 +140,10 @@ class Actuator:
     gear: float
     """[N m or N]"""
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.gear):
+            raise ValueError(f"`gear` of Actuator of link '{self.link}' must be finite. Got {self.gear}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

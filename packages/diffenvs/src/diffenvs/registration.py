@@ -52,6 +52,12 @@ def register_tasks() -> None:
     register_task("diffenvs/HandReorient-v0", "diffenvs.tasks.hand_reorient:HandReorient", max_episode_steps=600)
 
 
+def registered_steps(task: AbstractTask | str) -> int | None:
+    """Return the steps after which episodes of a registered id are truncated; `MAX_EPISODE_STEPS` for other tasks."""
+    spec = gymnasium.registry.get(task) if isinstance(task, str) else None
+    return MAX_EPISODE_STEPS if spec is None else spec.max_episode_steps
+
+
 def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:
     """Make a task of its id and fields; a task that is made already takes no fields.
 

@@ -55,7 +55,7 @@ class Dynamics:
         self.simulator = simulator
         self.parameters = Parameters(simulator, randomization)
         self._kind = {"dtype": simulator.dtype, "device": simulator.device}
-        self._rebase = Rebase.of(simulator.model, **self._kind)
+        self._rebase = Rebase.of(simulator.model, **self._kind) if task.TRAVELS else None
         self._env = torch.arange(simulator.num_envs, device=simulator.device)
         self._start_q = torch.tensor(task.start_q(), **self._kind)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,8 +59,10 @@ class EnvState(State):
             }
         )
 
-    def replace(self, given: Mapping[str, Tensor], quaternions: list[int]) -> EnvState:
+    def replace(self, given: Mapping[str, Tensor], quaternions: Mapping[str, Sequence[int]]) -> EnvState:
         """Take all tensors from a mapping, or ``q`` and ``qd`` only and zero for origin, action and step count.
+
+        `quaternions` has the first columns of the quaternions in a tensor, by its name.
 
         Raises
         ------
@@ -68,7 +70,7 @@ class EnvState(State):
             If it is no mapping.
         ValueError
             If a name is missing or unknown, a shape, dtype or device differs, a number is not finite or out of range,
-            or the quaternion at one of the columns `quaternions` is not normalised.
+            or a quaternion is not normalised.
         """
         if not isinstance(given, Mapping):
             raise TypeError(f"state must be a mapping of names to tensors. Got {type(given).__name__}.")
@@ -85,14 +87,15 @@ class EnvState(State):
             wrong = (given[name].detach() < 0).reshape(len(given[name]), -1).any(-1)
             if wrong.any():
                 raise ValueError(f"{name} of state must not be negative. It is in {rows(wrong)}.")
-        for start in quaternions:
-            norm = torch.linalg.vector_norm(given["q"].detach()[:, start : start + 4], dim=-1)
-            wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE
-            if wrong.any():
-                raise ValueError(
-                    f"quaternions in q must have norm 1 to within {QUATERNION_TOLERANCE}. "
-                    f"Those of environments {rows(wrong)} have not."
-                )
+        for name, columns in quaternions.items():
+            for start in columns:
+                norm = torch.linalg.vector_norm(given[name].detach()[:, start : start + 4], dim=-1)
+                wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE
+                if wrong.any():
+                    raise ValueError(
+                        f"quaternions in {name} must have norm 1 to within {QUATERNION_TOLERANCE}. "
+                        f"Those of environments {rows(wrong)} have not."
+                    )
         return EnvState(**{name: given[name].clone() for name in own})
 
 

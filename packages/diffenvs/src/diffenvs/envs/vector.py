@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -25,7 +25,7 @@ from diffenvs.envs.masks import known_empty, rows
 from diffenvs.envs.pictures import RENDER_MODES, Pictures
 from diffenvs.envs.randomize import Randomization
 from diffenvs.model import JointType
-from diffenvs.registration import make_task
+from diffenvs.registration import make_task, registered_steps
 from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
 
@@ -61,7 +61,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     autoreset_mode
         "SameStep", "NextStep" or "Disabled", as in Gymnasium.
     max_episode_steps
-        Steps after which an episode is truncated; None for never.
+        Steps after which an episode is truncated, None for never; by default the registered number of the id, and 1000
+        for a task that is made already.
     num_threads
         Of the simulation on the CPU; None for PyTorch's number.
     randomize
@@ -91,7 +92,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-        max_episode_steps: int | None = 1000,
+        max_episode_steps: int | Literal["registered"] | None = "registered",
         num_threads: int | None = None,
         randomize: Mapping[str, Sequence[float]] | None = None,
         render_mode: str | None = None,
@@ -104,9 +105,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.device = check_device(device)
         self.dtype = check_dtype(dtype)
         self.autoreset_mode = check_autoreset(autoreset_mode)
-        self.max_episode_steps = max_episode_steps
-        if max_episode_steps is not None:
-            self.max_episode_steps = check_count("max_episode_steps", max_episode_steps)
+        steps = registered_steps(task) if max_episode_steps == "registered" else max_episode_steps
+        self.max_episode_steps = None if steps is None else check_count("max_episode_steps", steps)
         if num_threads is not None:
             check_count("num_threads", num_threads)
         self.render_mode = render_mode
@@ -329,11 +329,11 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         if now is None:
             with _no_inference(), torch.no_grad():
                 now = dynamics.first(self._entropy())
-        quaternions = [
-            start + 3
-            for link, start in zip(self.model.links, self.model.q_start, strict=True)
-            if link.joint.type is JointType.FREE
-        ]
+        free = [link.joint.type is JointType.FREE for link in self.model.links]
+        quaternions = {
+            "q": [start + 3 for start, is_free in zip(self.model.q_start, free, strict=True) if is_free],
+            "memory": self.task.memory_quaternions(),
+        }
         with _no_inference():
             new = now.replace(state, quaternions)
             if self.autoreset_mode is AutoresetMode.SAME_STEP and new.needs_reset.any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -25,6 +26,8 @@ class Entry:
     size: int
     unit: str
     description: str
+    quaternion: bool = False
+    """Whether it has to be of unit length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,12 @@ class AbstractTask(abc.ABC):
     """The parts of the observation in their order."""
     MEMORY: ClassVar[tuple[Entry, ...]] = ()
     """The parts of ``State.memory``, if the task remembers anything, such as a goal."""
+    TRAVELS: ClassVar[bool] = False
+    """Whether the robot runs far, so that its coordinates are taken from an origin that follows it over the ground.
+
+    Then only ``state.origin`` plus the coordinates tell where it is; what the task computes must not depend on the
+    horizontal coordinates alone.
+    """
 
     early_termination: bool = True
     """Whether an episode ends when :meth:`terminated` says so (a state that is not finite always ends it)."""
@@ -81,6 +90,12 @@ class AbstractTask(abc.ABC):
     def memory_size(cls) -> int:
         """Length of the memory of one environment."""
         return sum(entry.size for entry in cls.MEMORY)
+
+    @classmethod
+    def memory_quaternions(cls) -> list[int]:
+        """First columns of the quaternions in the memory."""
+        starts = itertools.accumulate((entry.size for entry in cls.MEMORY), initial=0)
+        return [start for start, entry in zip(starts, cls.MEMORY, strict=False) if entry.quaternion]
 
     @classmethod
     def entry(cls, observation: Tensor, name: str) -> Tensor:

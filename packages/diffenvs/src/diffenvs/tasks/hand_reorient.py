@@ -60,7 +60,13 @@ class HandReorient(AbstractTask):
         Entry("action", 16, "1", "clipped action of the last step, zero after a reset"),
     )
     MEMORY = (
-        Entry("goal_rotation", 4, "1", "quaternion (x, y, z, w) that the cube shall have, new once it is reached"),
+        Entry(
+            "goal_rotation",
+            4,
+            "1",
+            "quaternion (x, y, z, w) that the cube shall have, new once it is reached",
+            quaternion=True,
+        ),
         Entry("successes", 1, "1", "goals reached in this episode"),
     )
 

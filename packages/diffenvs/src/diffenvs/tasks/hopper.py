@@ -33,6 +33,8 @@ class Hopper(AbstractTask):
         Entry("joint_velocity", 3, "rad/s", "of thigh, leg and foot"),
     )
 
+    TRAVELS = True
+
     action_cost: float = 0.1
     """Reward lost per squared norm of the action."""
     termination_height: float = -0.45

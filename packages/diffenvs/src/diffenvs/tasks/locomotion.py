@@ -25,6 +25,8 @@ class AbstractLocomotion(AbstractTask):
     Its ``OBSERVATION`` is that of :func:`diffenvs.tasks.terms.locomotion_entries`.
     """
 
+    TRAVELS = True
+
     action_cost: float
     """Reward lost per squared norm of the action."""
     observe_action: bool = True
