@@ -1,28 +1,16 @@
 """Files on a disk that fills, and logs of processes that were killed."""
 
-import contextlib
 import errno
 import os
-import resource
 
 import pytest
+from full_disk import disk_with_room_for
 from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rpo.files import remove_unfinished, replacing
 from rpo.logs import ProgressTable, read_progress, tensorboard_from
 from rpo.runs import write_json
-
-
-@contextlib.contextmanager
-def disk_with_room_for(size):
-    """Let the kernel refuse what would make any file of this process larger, in the middle of a write if need be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from full_disk import disk_with_room_for
 from small_runs import assert_same_result, only_run, rows_of, train
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
@@ -179,6 +180,17 @@ def test_disk_that_fills_ends_the_training_with_a_message_and_nothing_is_lost(tm
             train(tmp_path / "part", "--steps", "128")
     part = only_run(tmp_path / "part")
     assert not [path for path in part.path.rglob("*") if "unfinished" in path.name]
+    main(command_of(error))
+    assert_same_result(part, whole)
+
+
+@quick
+def test_disk_without_room_for_a_checkpoint_ends_the_training_too(tmp_path):
+    whole = train(tmp_path / "whole", "--steps", "64")
+    with disk_with_room_for(5000), pytest.raises(SystemExit, match="File too large") as error:
+        train(tmp_path / "part", "--steps", "64")
+    part = only_run(tmp_path / "part")
+    assert not list(part.checkpoints.iterdir())
     main(command_of(error))
     assert_same_result(part, whole)
 
