@@ -5,14 +5,18 @@ import onnxruntime
 import pytest
 import torch
 
-from rpo import RPO, RPOConfig
+from rpo import RPO
+from rpo.algorithms import ALGORITHMS
 
-CONFIG = RPOConfig(hidden_sizes=(8, 8), horizon=4, critic_epochs=1)
+
+def trained(algorithm, env):
+    config = algorithm.config_class(hidden_sizes=(8, 8), horizon=4)
+    return algorithm(env, config, seed=0).learn(64, log_interval=None)
 
 
 @pytest.fixture
 def policy(lq):
-    return RPO(lq(4), CONFIG, seed=0).learn(64, log_interval=None).policy
+    return trained(RPO, lq(4)).policy
 
 
 def run_onnx(path):
@@ -25,21 +29,27 @@ def run_pt2(path):
     return lambda observations: module(torch.from_numpy(observations)).numpy()
 
 
-@pytest.mark.parametrize(("name", "run"), [("policy.onnx", run_onnx), ("policy.pt2", run_pt2)])
-def test_exported_policy_acts_on_raw_observations_in_batches_of_any_size(policy, tmp_path, name, run):
-    assert policy.normalizer.shift.any()
-    policy.export(tmp_path / name)
+@pytest.mark.parametrize(
+    ("algo", "name", "run"),
+    [("rpo", "policy.onnx", run_onnx), *((algo, "policy.pt2", run_pt2) for algo in ALGORITHMS)],
+)
+def test_exported_policy_acts_on_raw_observations_in_batches_of_any_size(lq, tmp_path, algo, name, run):
+    model = trained(ALGORITHMS[algo], lq(4))
+    model.policy.export(tmp_path / name)
+    assert model.policy.normalizer.shift.any()
     assert list(tmp_path.iterdir()) == [tmp_path / name]
     exported = run(tmp_path / name)
     for size in (1, 2, 7):
-        observations = np.random.default_rng(size).normal(size=(size, 2)).astype(np.float32)
-        expected, _ = policy.predict(observations, deterministic=True)
+        observations = 10 * np.random.default_rng(size).normal(size=(size, 2)).astype(np.float32)
+        # The statistics of PPO's observations are the environments', as usual in Stable-Baselines3.
+        known = model.env.normalize_obs(observations) if algo == "ppo" else observations
+        expected, _ = model.predict(known, deterministic=True)
         np.testing.assert_allclose(exported(observations), expected, rtol=1e-5, atol=1e-6)
-    assert policy.actor.mean.weight.requires_grad  # what learns is not what was exported
+    assert all(parameter.requires_grad for parameter in model.policy.parameters())  # it learns on
 
 
 def test_policy_that_learns_on_leaves_the_exported_file_as_it_is(lq, tmp_path):
-    model = RPO(lq(4), CONFIG, seed=0).learn(16, log_interval=None)
+    model = trained(RPO, lq(4))
     model.policy.export(tmp_path / "policy.pt2")
     observations = np.ones((3, 2), np.float32)
     before, _ = model.predict(observations, deterministic=True)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import wandb
-from conftest import LinearQuadratic
+from systems import LinearQuadratic
 from wandb.integration.sb3 import WandbCallback
 
 from rpo import RPO, RPOConfig

@@ -2,65 +2,48 @@
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rpo.files import replacing
-
-INPUT = "observation"
-OUTPUT = "action"
+from rpo.normalization import RunningMeanStd
 
 
-class DeterministicPolicy(nn.Module):
-    """Raw observations, (N, obs), to the most likely actions, (N, act): normaliser, actor and squashing in one.
+class ExportablePolicy(ABC):
+    """A policy that can be written to a file for other programs."""
 
-    Parameters
-    ----------
-    normalizer
-        From raw to normalised observations.
-    actor
-        From normalised observations to a distribution with a `mode`.
-    """
+    normalizer: RunningMeanStd
 
-    def __init__(self, normalizer: nn.Module, actor: nn.Module) -> None:
-        super().__init__()
-        self.normalizer = normalizer
-        self.actor = actor
+    @abstractmethod
+    def deterministic_layers(self) -> nn.Sequential:
+        """Return what leads from raw observations, (N, obs), to the most likely actions in [-1, 1], (N, act)."""
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Return actions in [-1, 1]."""
-        return self.actor(self.normalizer(observation)).mode()
+    def export(self, path: str | Path) -> None:
+        """Write the deterministic action of raw observations, float32 (N, obs) with any N, for other programs.
 
+        Parameters
+        ----------
+        path
+            File to write: `.onnx`, with input "observation" and output "action", or `.pt2` for `torch.export.load`.
 
-def export(module: nn.Module, example: Tensor, path: str | Path) -> None:
-    """Write a module of one batch of observations, of any size, to a file of the kind that its name ends in.
-
-    Parameters
-    ----------
-    module
-        From observations, (N, obs), to actions, (N, act); exported as a copy on the CPU.
-    example
-        Observations, (N, obs) with N >= 2, of the type that the file shall take.
-    path
-        File to write: `.onnx`, with input "observation" and output "action", or `.pt2` for `torch.export.load`.
-
-    Raises
-    ------
-    ValueError
-        If the name ends in something else.
-    ImportError
-        If the packages of `rpo-rl[onnx]` are needed and not installed.
-    """
-    path = Path(path)
-    if path.suffix not in WRITERS:
-        raise ValueError(f"path must end in {' or '.join(WRITERS)}. Got {path.name!r}.")
-    module = copy.deepcopy(module).cpu().requires_grad_(False).eval()
-    with replacing(path) as temporary:
-        WRITERS[path.suffix](module, example.cpu(), temporary)
+        Raises
+        ------
+        ValueError
+            If the name ends in something else.
+        ImportError
+            If the packages of `rpo-rl[onnx]` are needed and not installed.
+        """
+        path = Path(path)
+        if path.suffix not in WRITERS:
+            raise ValueError(f"path must end in {' or '.join(WRITERS)}. Got {path.name!r}.")
+        layers = copy.deepcopy(self.deterministic_layers()).cpu().requires_grad_(False).eval()
+        example = torch.zeros(2, len(self.normalizer.shift))  # a batch of one would be taken for the only size there is
+        with replacing(path) as temporary:
+            WRITERS[path.suffix](layers, example, temporary)
 
 
 def _write_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
@@ -74,9 +57,9 @@ def _write_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
             module,
             (example,),
             path,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=_any_batch(),
+            input_names=["observation"],
+            output_names=["action"],
+            dynamic_shapes=ANY_BATCH,
             external_data=False,
             dynamo=True,
             verbose=False,
@@ -85,11 +68,8 @@ def _write_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
 
 def _write_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
     with path.open("wb") as file:
-        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=_any_batch()), file)
+        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=ANY_BATCH), file)
 
 
-def _any_batch() -> dict[str, Any]:
-    return {INPUT: {0: torch.export.Dim("batch")}}
-
-
+ANY_BATCH = ({0: torch.export.Dim("batch")},)
 WRITERS: dict[str, Callable[[nn.Module, Tensor, Path], None]] = {".onnx": _write_onnx, ".pt2": _write_pt2}

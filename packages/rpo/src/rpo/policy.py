@@ -1,16 +1,15 @@
 """Actor, critics and normaliser as one Stable-Baselines3 policy."""
 
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
-from torch import Tensor
+from torch import Tensor, nn
 
-from rpo import export
 from rpo.config import FirstOrderConfig
+from rpo.export import ExportablePolicy
 from rpo.networks import Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
 
@@ -59,7 +58,7 @@ class ActingPolicy(Protocol):
         ...
 
 
-class FirstOrderPolicy(BasePolicy):
+class FirstOrderPolicy(ExportablePolicy, BasePolicy):
     """Policy and value networks behind one normaliser of observations.
 
     Parameters
@@ -97,6 +96,10 @@ class FirstOrderPolicy(BasePolicy):
         """Return raw observations of any float type and device, normalised for the networks."""
         return self.normalizer(raw.to(self.device))
 
+    def deterministic_layers(self) -> nn.Sequential:
+        """Return what leads from raw observations to the most likely actions."""
+        return nn.Sequential(self.normalizer, self.actor.trunk, self.actor.mean, nn.Tanh())
+
     def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""
         with torch.no_grad():
@@ -125,24 +128,6 @@ class FirstOrderPolicy(BasePolicy):
             raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
         action = self.act(observation, deterministic, self.generator)
         return action.to(observation.device, observation.dtype), state
-
-    def export(self, path: str | Path) -> None:
-        """Write the deterministic action of raw observations, float32 (N, obs) with any N, for other programs.
-
-        Parameters
-        ----------
-        path
-            File to write: `.onnx`, with input "observation" and output "action", or `.pt2` for `torch.export.load`.
-
-        Raises
-        ------
-        ValueError
-            If the name ends in something else.
-        ImportError
-            If the packages of `rpo-rl[onnx]` are needed and not installed.
-        """
-        example = torch.zeros(2, self.normalizer.shift.shape[0])
-        export.export(export.DeterministicPolicy(self.normalizer, self.actor), example, path)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)

@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from rpo.export import ExportablePolicy
 from rpo.networks import mlp, orthogonal_linear
 from rpo.normalization import RunningMeanStd
 from rpo.policy import make_generator
@@ -43,7 +44,7 @@ class SharedTrunk(nn.Module):
         return self.layers(features)
 
 
-class SharedTrunkPolicy(ActorCriticPolicy):
+class SharedTrunkPolicy(ExportablePolicy, ActorCriticPolicy):
     """Gaussian policy and value on one trunk; the standard deviation depends on the state.
 
     The mean is tanh of its head, in [-1, 1], and the standard deviation 0.1 + 0.9 sigmoid(head + 2), in [0.1, 1]: the
@@ -106,6 +107,12 @@ class SharedTrunkPolicy(ActorCriticPolicy):
     def normalize(self, raw: Tensor) -> Tensor:
         """Return raw observations of any float type and device, normalised for the networks."""
         return self.normalizer(raw.to(self.device)).clamp(-CLIP, CLIP)
+
+    def deterministic_layers(self) -> nn.Sequential:
+        """Return what leads from raw observations to the most likely actions."""
+        clip, trunk = nn.Hardtanh(-CLIP, CLIP), self.mlp_extractor.layers
+        assert isinstance(trunk, nn.Module)
+        return nn.Sequential(self.normalizer, clip, trunk, self.action_net, nn.Tanh())
 
     def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""
