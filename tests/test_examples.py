@@ -16,6 +16,7 @@ from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.rendering.view import TaskView
 from diffenvs.simulator import Simulator
 from diffenvs.state import State
+from diffenvs.testing import check_vector_env
 from rpo.env import DifferentiableVectorEnv, check_env
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -138,6 +139,14 @@ def test_training_on_a_task_of_one_s_own_shows_its_progress_and_begins_to_learn(
     printed = capsys.readouterr().out
     assert re.search(rf"{steps:,} steps   return +\S+ ", printed)
     assert "return of the trained policy: " in printed
+
+
+@pytest.mark.parametrize(
+    ("example", "task"), [("cartpole_swing_up", "CartPoleSwingUp"), ("half_cheetah", "HalfCheetah")]
+)
+def test_task_of_one_s_own_keeps_the_contract_and_has_the_gradients_of_finite_differences(example, task):
+    env = DiffVectorEnv(names_of(example)[task](), num_envs=3, dtype="float64", max_episode_steps=20)
+    check_vector_env(env)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Robots as MJCF: random ones, and models of ours."""
+"""Robots as MJCF and URDF: an arm to be varied, random ones, and models of ours."""
 
 from xml.etree import ElementTree
 
@@ -9,6 +9,32 @@ import rigid_bodies
 from diffenvs.model import JointType, Link, Model
 
 Element = ElementTree.Element
+FLOOR = '<geom name="floor" type="plane" size="1 1 1" friction="0.7"/>'
+HAND = '<body name="hand" pos="0 0 1"><joint name="wrist"/><geom name="palm" size="0.1" {}/></body>'
+TENDON = '<tendon><fixed name="cord" {}><joint joint="hinge" coef="1"/></fixed></tendon>'
+URDF = """<robot name="leg">
+  <link name="trunk"><inertial><origin xyz="0 0 0.1" rpy="0 0 1.5707963267948966"/><mass value="2"/>
+    <inertia ixx="0.1" iyy="0.2" izz="0.25" ixy="0" ixz="0" iyz="0"/></inertial>
+    <collision><geometry><box size="0.2 0.4 0.6"/></geometry></collision>
+    <visual><geometry><cylinder radius="0.1" length="1"/></geometry></visual></link>
+  <link name="shank"><inertial><origin xyz="0 0 -0.5"/><mass value="1"/>
+    <inertia ixx="0.1" iyy="0.1" izz="0.05" ixy="0.01" ixz="0" iyz="0"/></inertial></link>
+  <joint name="knee" type="revolute"><parent link="trunk"/><child link="shank"/><origin xyz="0 0 -0.3" rpy="0 0 0.5"/>
+    <axis xyz="0 1 0"/><limit lower="-1" upper="0.5" effort="5" velocity="3"/><dynamics damping="0.1"/></joint>
+  <link name="foot"><inertial><mass value="0.5"/>
+    <inertia ixx="0.001" iyy="0.001" izz="0.001" ixy="0" ixz="0" iyz="0"/></inertial>
+    <collision><geometry><sphere radius="0.05"/></geometry></collision></link>
+  <joint name="sole" type="fixed"><parent link="shank"/><child link="foot"/><origin xyz="0 0 -1"/></joint>
+</robot>"""
+
+
+def robot(*, joint="", geom="", inside="", world=FLOOR, actuator="", rest="", option=""):
+    """An arm: body 'base' with joint 'slide', body 'arm' with joint 'hinge'."""
+    return f"""<mujoco model="robot"><compiler angle="radian"/><option>{option}</option><worldbody>{world}
+      <body name="base" pos="0 0 1"><joint name="slide" type="slide" axis="1 0 0" armature="0.1"/><geom size="0.1"/>
+        <body name="arm" pos="0.5 0 0"><joint name="hinge" axis="0 1 0" {joint}/>
+          <geom name="rod" {"" if "type" in geom else 'type="capsule"'} size="0.05 0.2 0.1" {geom}/>{inside}
+        </body></body></worldbody><actuator>{actuator}</actuator>{rest}</mujoco>"""
 
 
 def random_robot(seed: int) -> str:

@@ -328,7 +328,8 @@ class Model:
             Whether there is a ground, at z = 0. By default, if the file has a plane that something touches. Geoms that
             do not touch it are left out, and where the file has none, all touch it that touch anything.
         collisions
-            Whether links touch each other where the file says so; by default they touch the ground only.
+            Whether links touch each other, and what stands in the world, where the file says so. By default they touch
+            the ground only; then what stands in the world is refused, but for the base of a robot, which is left out.
         floating
             Whether to put a root body that has no joint, such as that of a URDF, on a free joint.
 

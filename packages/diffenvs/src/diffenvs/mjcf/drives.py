@@ -37,7 +37,7 @@ class Drive:
 
 
 def drive(m: mujoco.MjModel, actuator: int) -> Drive:
-    """Read an actuator of which :func:`unsupported_kinds` names nothing."""
+    """Read an actuator of a kind that :func:`unsupported_drive` accepts."""
     gear = float(m.actuator_gear[m.actuator_outadr[actuator], 0])
     low, high = (float(value) for value in m.actuator_ctrlrange[m.actuator_ctrladr[actuator]])
     gain = float(m.actuator_gainprm[actuator, 0])
