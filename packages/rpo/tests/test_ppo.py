@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO as SB3_PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from rpo import PPO, NonFiniteError, PPOConfig, evaluate
+from rpo import PPO, NonFiniteError, PPOConfig, checkpoint, evaluate
 from rpo.optimizers import LIMIT, FiniteAdamW
+from rpo.ppo_policy import SharedTrunkPolicy
 from rpo.schedules import kl_adaptive
 
 CONFIG = PPOConfig(hidden_sizes=(16, 8), horizon=8, n_epochs=2, batch_size=16)
@@ -156,10 +158,97 @@ def test_saved_model_has_weights_statistics_and_learning_rate(model, tmp_path, l
     assert loaded.rollout_buffer.observations.shape == (64, 2)
 
 
-def test_training_is_not_saved_inside_a_window(model, tmp_path):
-    model.learn(1000, callback=lambda local, _: model.num_timesteps < 12, log_interval=None)
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_training_is_not_saved_inside_a_window(model, tmp_path, steps):
+    model.learn(1000, callback=lambda local, _: model.num_timesteps < WINDOW + 4 * steps, log_interval=None)
     with pytest.raises(ValueError, match="A training is saved between two windows"):
         model.save_training(tmp_path / "training")
+
+
+class SaveAt(BaseCallback):
+    """Save the training at one event."""
+
+    def __init__(self, event, path):
+        super().__init__()
+        self.event, self.path = event, path
+
+    def _on_step(self):
+        self.save("step")
+        return True
+
+    def _on_rollout_start(self):
+        self.save("rollout_start")
+
+    def _on_rollout_end(self):
+        self.save("rollout_end")
+
+    def save(self, event):
+        if event == self.event:
+            self.model.save_training(self.path)
+
+
+@pytest.mark.parametrize("event", ["step", "rollout_end"])
+def test_callback_cannot_save_the_training_inside_a_window(model, tmp_path, event):
+    with pytest.raises(ValueError, match="A training is saved between two windows"):
+        model.learn(WINDOW, callback=SaveAt(event, tmp_path / "training"), log_interval=None)
+
+
+def test_callback_can_save_the_training_before_a_window(model, tmp_path, lq):
+    model.learn(2 * WINDOW, callback=SaveAt("rollout_start", tmp_path / "training"), log_interval=None)
+    assert PPO.load_training(tmp_path / "training", lq(4)).num_timesteps == WINDOW
+
+
+def test_loaded_training_is_saved_again_as_it_was(model, tmp_path, lq):
+    model.learn(WINDOW, log_interval=None)
+    model.save_training(tmp_path / "first")
+    PPO.load_training(tmp_path / "first", lq(4)).save_training(tmp_path / "second")
+    first, second = (checkpoint.read(tmp_path / f"{name}.zip")[0]["training"] for name in ("first", "second"))
+    assert second["learn"]["nanoseconds"] >= 0
+    assert second == {**first, "learn": second["learn"]}
+    assert second["learn"]["not_logged_yet"] == first["learn"]["not_logged_yet"]
+
+
+def test_another_environment_is_learned_in_and_evaluation_finds_its_statistics(model, tmp_path, lq):
+    model.learn(WINDOW, log_interval=None)
+    model.set_env(lq(4))
+    model.learn(WINDOW, log_interval=None)
+    model.save(tmp_path / "model")
+    loaded = PPO.load(tmp_path / "model")
+    loaded.set_env(lq(4))
+    for each in (model, loaded):
+        assert each.get_vec_normalize_env() is each.env
+
+
+def test_parameters_put_in_bring_their_statistics_which_a_save_keeps(model, tmp_path, lq):
+    model.learn(2 * WINDOW, log_interval=None)
+    other = PPO(lq(4), CONFIG, seed=1)
+    other.set_parameters(model.get_parameters())
+    other.save(tmp_path / "other")
+    raw = torch.randn(5, 2)
+    expected = model.policy.act(raw, deterministic=True)
+    assert torch.equal(PPO.load(tmp_path / "other").policy.act(raw, deterministic=True), expected)
+
+
+def test_policy_alone_is_neither_saved_nor_loaded(model, tmp_path):
+    with pytest.raises(NotImplementedError, match="saved with its algorithm"):
+        model.policy.save(str(tmp_path / "policy"))
+    with pytest.raises(NotImplementedError, match="loaded with its algorithm"):
+        SharedTrunkPolicy.load(str(tmp_path / "policy"))
+
+
+def test_logged_text_is_left_to_the_logger(model):
+    model.learn(2 * WINDOW, callback=lambda *_: model.logger.record("note", "text") or True, log_interval=None)
+    assert model.logger.name_to_value["note"] == "text"
+
+
+def test_reward_that_is_not_finite_counts_as_none(lq, monkeypatch):
+    env = lq(4, max_episode_steps=6)
+    reward = env.reward
+    monkeypatch.setattr(env, "reward", lambda x, a: reward(x, a).masked_fill(torch.arange(4) == env.steps - 1, np.nan))
+    model = PPO(env, CONFIG, seed=0).learn(WINDOW, log_interval=None)
+    assert np.isfinite(model.rollout_buffer.returns).all()
+    assert np.diag(model.rollout_buffer.rewards).tolist() == [0.0] * 4
+    assert model.logger.name_to_value["train/skipped_policy_steps"] == 0
 
 
 def test_training_whose_gradients_are_all_lost_ends_with_parameters_that_are_finite(model):
@@ -175,7 +264,10 @@ def test_training_whose_gradients_are_all_lost_ends_with_parameters_that_are_fin
 
 
 def test_window_that_minibatches_do_not_divide_is_refused(lq):
-    with pytest.raises(ValueError, match="`batch_size` of PPOConfig must be a divisor of the window's 32 samples"):
+    with pytest.raises(
+        ValueError,
+        match=r"`batch_size` of PPOConfig must be a divisor of the window's 32 samples.*the largest up to 12 is 8",
+    ):
         PPO(lq(4), PPOConfig(horizon=8, batch_size=12))
     with pytest.raises(ValueError, match="window's 1 samples, which are more than one"):
         PPO(lq(1), PPOConfig(horizon=1))

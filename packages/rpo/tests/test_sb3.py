@@ -154,3 +154,8 @@ def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq):
     assert model.predict(torch.from_numpy(obs[0]), deterministic=True)[0].shape == expected[0].shape
     with pytest.raises(ValueError, match=r"observation must be \(2,\) or \(N, 2\). Got \(3, 4\)"):
         model.predict(torch.zeros(3, 4))
+
+
+def test_log_interval_that_is_not_positive_is_refused(lq):
+    with pytest.raises(ValueError, match=r"log_interval must be an integer >= 1, or None\. Got 0"):
+        RPO(lq(2)).learn(64, log_interval=0)

@@ -60,12 +60,14 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
         Raises
         ------
         ValueError
-            If there is no environment.
+            If there is no environment, or `log_interval` is not positive.
         NonFiniteError
             If a loss or a gradient was not finite in `optimizers.LIMIT` windows in a row. Steps along such a gradient
             are left out and counted (`train/skipped_<whose>_steps`).
         """
         env = self.adapter.env
+        if log_interval is not None and log_interval < 1:
+            raise ValueError(f"log_interval must be an integer >= 1, or None. Got {log_interval}.")
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )

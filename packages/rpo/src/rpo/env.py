@@ -94,3 +94,8 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
         raise ValueError(f"single_action_space must have bounds -1 and 1, which tanh fills. Got {actions}.")
     return env  # type: ignore[return-value]  # the checks above are the protocol
+
+
+def finite_rewards(rewards: Tensor) -> Tensor:
+    """Return the rewards, of any shape, with 0 for those that are not finite: a lost state does not spoil a window."""
+    return torch.where(rewards.isfinite(), rewards, 0.0)

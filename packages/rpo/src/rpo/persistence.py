@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor
 
 from rpo import checkpoint
@@ -130,6 +130,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         if force_reset or self.env is None or adapter.num_envs != self.n_envs:
             self._last_obs = None
         self.env = self._wrapped(adapter)
+        self._vec_normalize_env = unwrap_vec_normalize(self.env)
         self.n_envs, self.env_id = adapter.num_envs, env_id_of(adapter.env)
 
     # ---------------------------------------------------------------------------------------------------- the model
@@ -303,7 +304,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         training = {
             "num_envs": self.n_envs,
             "episodes": list(self.ep_info_buffer),
-            "learn": dataclasses.asdict(InterruptedLearn.of(self)),
+            "learn": dataclasses.asdict(self._interrupted or InterruptedLearn.of(self)),
         }
         checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
 

@@ -58,7 +58,20 @@ class ActingPolicy(Protocol):
         ...
 
 
-class FirstOrderPolicy(ExportablePolicy, BasePolicy):
+class SavedWithModel:
+    """Base before Stable-Baselines3's policy: a policy is in the file of its model, and in no other."""
+
+    def save(self, path: str) -> NoReturn:
+        """Refuse: Stable-Baselines3 would pickle the spaces."""
+        raise NotImplementedError("A policy is saved with its algorithm: use `model.save(path)`.")
+
+    @classmethod
+    def load(cls, path: str, device: Any = "auto") -> NoReturn:
+        """Refuse: Stable-Baselines3 would unpickle, and so execute, what the file holds."""
+        raise NotImplementedError("A policy is loaded with its algorithm: use its `load(path)`, such as `RPO.load`.")
+
+
+class FirstOrderPolicy(ExportablePolicy, SavedWithModel, BasePolicy):
     """Policy and value networks behind one normaliser of observations.
 
     Parameters
@@ -132,12 +145,3 @@ class FirstOrderPolicy(ExportablePolicy, BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)
         return self.act(observation, deterministic, self.generator)
-
-    def save(self, path: str) -> NoReturn:
-        """Refuse: Stable-Baselines3 would pickle the spaces."""
-        raise NotImplementedError("A policy is saved with its algorithm: use `model.save(path)`.")
-
-    @classmethod
-    def load(cls, path: str, device: Any = "auto") -> NoReturn:
-        """Refuse: Stable-Baselines3 would unpickle, and so execute, what the file holds."""
-        raise NotImplementedError("A policy is loaded with its algorithm: use `RPO.load(path)`.")

@@ -5,12 +5,15 @@ compares with, and the arguments and files of this package's other algorithms.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
@@ -75,7 +78,10 @@ class PPOConfig(AlgorithmConfig):
         window = self.horizon * num_envs
         size = min(self.batch_size, window)
         fits = window > 1 and window % size == 0
-        require(self, "batch_size", f"a divisor of the window's {window} samples, which are more than one", fits)
+        largest = max(divisor for divisor in range(1, size + 1) if window % divisor == 0)
+        hint = f"the largest up to {size} is {largest}"
+        expectation = f"a divisor of the window's {window} samples, which are more than one ({hint})"
+        require(self, "batch_size", expectation, fits)
         return size
 
 
@@ -154,6 +160,7 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
             self.n_envs = 1  # until `set_env` says how many
         super()._setup_model()
         self.guard = StepGuard()
+        self._learned_timesteps = self.num_timesteps
 
     # ----------------------------------------------------------------------------------------------- environment
 
@@ -217,14 +224,26 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         self.logger.record("train/kl", _mean_kl(behaviour, policy))
         self.logger.record("train/skipped_policy_steps", optimizer.skipped.item())
         for name, value in self.logger.name_to_value.items():
-            self.logger.name_to_value[name] = float(value)  # of NumPy's types, a checkpoint keeps none
+            if isinstance(value, np.number):
+                self.logger.name_to_value[name] = float(value)  # of NumPy's types, a checkpoint keeps none
         self.guard.end_window([optimizer])
+        self._learned_timesteps = self.num_timesteps
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write to the logger's outputs; a resumed `learn` goes on counting windows where it was interrupted."""
         super().dump_logs((self.num_timesteps - self._num_timesteps_at_start) // (self.config.horizon * self.n_envs))
 
     # ----------------------------------------------------------------------------------------------------- files
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | Path | Mapping[str, Any],
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Put the parameters and the statistics of observations into this model; see the base class."""
+        super().set_parameters(load_path_or_dict, exact_match, device)
+        self._use_statistics()
 
     def _header(self) -> dict[str, Any]:
         self._keep_statistics()
@@ -233,10 +252,16 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         super()._restore(header, tensors)
         self._rate = header["learning_rate"]
+        self._learned_timesteps = self.num_timesteps
         self._use_statistics()
 
     def _between_windows(self) -> bool:
-        return super()._between_windows() and self.rollout_buffer.pos in (0, self.rollout_buffer.buffer_size)
+        return super()._between_windows() and self.num_timesteps == self._learned_timesteps
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(*args, **kwargs)
+        self._learned_timesteps = self.num_timesteps  # a window that was cut short is left out
+        return result
 
     def _training_tensors(self) -> dict[str, Tensor]:
         assert isinstance(self._last_obs, np.ndarray)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rpo.distributions import SquashedGaussian
-from rpo.env import DifferentiableVectorEnv
+from rpo.env import DifferentiableVectorEnv, finite_rewards
 from rpo.objectives import scaled_entropy
 from rpo.policy import FirstOrderPolicy
 
@@ -163,7 +163,7 @@ def collect(
         behaviour=distribution.detach(),
         actions=tuple(actions),
         action_gradients=action_gradients,
-        rewards=torch.where(rewards.isfinite(), rewards, 0.0).to(policy.dtype),
+        rewards=finite_rewards(rewards).to(policy.dtype),
         entropies=scaled_entropy(distribution.entropy(entropy_noise), policy.act_dim),
         next_values=torch.where(bad, 0.0, next_values),
         terminated=terminated | bad,

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from rpo.env import DifferentiableVectorEnv, check_env
+from rpo.env import DifferentiableVectorEnv, check_env, finite_rewards
 from rpo.episodes import EpisodeStatistics
 
 
@@ -65,7 +65,7 @@ class TorchVecEnv(VecEnv):
             raise RuntimeError("step_wait was called before step_async.")
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         self._actions = None
-        rewards = reward.detach().cpu().numpy().astype(np.float32)
+        rewards = finite_rewards(reward.detach()).cpu().numpy().astype(np.float32)
         dones = (terminated | truncated).cpu().numpy()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         finished = self.episodes.update(rewards[np.newaxis], dones[np.newaxis])
