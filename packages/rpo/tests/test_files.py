@@ -122,5 +122,7 @@ def log(folder, resumed_at, steps):
 def test_resumed_events_have_neither_gaps_nor_doubles(tmp_path):
     log(tmp_path, 0, [1, 2, 3, 4])  # killed: never closed
     log(tmp_path, 2, [3, 4, 5]).close()
+    first, second = (path.name.split(".")[3] for path in sorted(tmp_path.iterdir()))
+    assert first < second  # in the order of names, whatever process and count stand behind the second
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("value")
     assert [(event.step, event.value) for event in events] == [(step, 10.0 * step) for step in range(1, 6)]

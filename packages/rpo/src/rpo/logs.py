@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,16 @@ def tensorboard_from(folder: Path, steps: int) -> TensorBoardOutputFormat:
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
+    _wait_for_a_later_name(folder)
     output = TensorBoardOutputFormat(str(folder))
     assert output.writer.file_writer is not None
     # Readers drop the events that a file before this one has from the step of this mark on.
     output.writer.file_writer.add_event(Event(step=steps + 1, session_log=SessionLog(status=SessionLog.START)))
     return output
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Let the second pass in which a file of events was made: readers take files in the order of their names."""
+    now = time.time()
+    if list(folder.glob(f"events.out.tfevents.{int(now)}.*")):
+        time.sleep(int(now) + 1.01 - now)
