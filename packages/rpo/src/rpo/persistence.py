@@ -48,7 +48,12 @@ class InterruptedLearn:
             first_timestep=model._num_timesteps_at_start,
             nanoseconds=time.time_ns() - model.start_time,
             not_logged_yet={
-                name: (float(value), logger.name_to_count[name], logger.name_to_excluded[name])
+                # As the logger writes them: an integer stays one.
+                name: (
+                    value.item() if isinstance(value, np.number) else value,
+                    logger.name_to_count[name],
+                    logger.name_to_excluded[name],
+                )
                 for name, value in logger.name_to_value.items()
                 if isinstance(value, (int, float, np.number))
             },
