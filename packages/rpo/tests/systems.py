@@ -154,6 +154,24 @@ class Pendulum(TorchSystem):
         angle, velocity = x.unbind(-1)
         return torch.stack([angle.cos(), angle.sin(), velocity], -1)
 
+    def best_return(self, angles=61, speeds=61, actions=5, fastest=9.0):
+        """Undiscounted return of the best policy from hanging still, by dynamic programming on a grid."""
+        grid = torch.cartesian_prod(
+            torch.linspace(-math.pi, math.pi, angles + 1, dtype=torch.float64)[:-1],
+            torch.linspace(-fastest, fastest, speeds, dtype=torch.float64),
+        )
+        x = grid.repeat_interleave(actions, 0)
+        a = torch.linspace(-1, 1, actions, dtype=torch.float64).repeat(len(grid)).unsqueeze(-1)
+        reward, (angle, velocity) = self.reward(x, a), self.dynamics(x, a).unbind(-1)
+        row = (angle / (2 * math.pi) + 0.5) * angles
+        column = ((velocity / fastest + 1) / 2 * (speeds - 1)).clamp(0, speeds - 1)
+        i, j = row.floor().long(), column.floor().long().clamp(max=speeds - 2)
+        value = torch.zeros(angles, speeds, dtype=torch.float64)
+        for _ in range(self.max_episode_steps):
+            below, above = (torch.lerp(value[k % angles, j], value[k % angles, j + 1], column - j) for k in (i, i + 1))
+            value = (reward + torch.lerp(below, above, row - i)).view(-1, actions).amax(1).view(angles, speeds)
+        return value[0, speeds // 2].item()
+
 
 class Bandit(TorchSystem):
     """Episodes of one step, whose reward is -(a - 0.3)^2 summed over the actions, whatever the state."""

@@ -21,13 +21,15 @@ from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
         ("td_lambda", -0.1, "a number in [0, 1]"),
         ("clip_low", 1.5, "a number in [0, 1]"),
         ("clip_high", -0.1, "a number in [0, inf]"),
-        ("kl_coef", -0.5, "a number in [0, inf]"),
-        ("entropy_coef", float("nan"), "a number in [0, inf]"),
-        ("learning_rate", 0, "a number in (0, inf]"),
-        ("critic_learning_rate", -1e-3, "a number in (0, inf]"),
-        ("learning_rate_end", 0.0, "a number in (0, inf]"),
-        ("max_grad_norm", "1", "a number in (0, inf]"),
-        ("weight_decay", -1, "a number in [0, inf]"),
+        ("kl_coef", -0.5, "a number in [0, inf)"),
+        ("entropy_coef", float("nan"), "a number in [0, inf)"),
+        ("kl_coef", float("inf"), "a number in [0, inf)"),
+        ("learning_rate", float("inf"), "a number in (0, inf)"),
+        ("learning_rate", 0, "a number in (0, inf)"),
+        ("critic_learning_rate", -1e-3, "a number in (0, inf)"),
+        ("learning_rate_end", 0.0, "a number in (0, inf)"),
+        ("max_grad_norm", "1", "a number in (0, inf)"),
+        ("weight_decay", -1, "a number in [0, inf)"),
         ("target_reduce", "max", "'mean' or 'min'"),
         ("learning_rate_decay", "cosine", "'exponential' or 'linear'"),
         ("hidden_sizes", (), "a tuple of integers >= 1"),
@@ -50,6 +52,14 @@ def test_defaults_are_the_papers():
     assert (config.policy_epochs, config.hidden_sizes, config.critic_count) == (5, (400, 200, 100), 2)
     assert (config.learning_rate, config.critic_learning_rate, config.betas) == (5e-4, 5e-4, (0.7, 0.95))
     assert config.max_grad_norm == 0.5
+
+
+@pytest.mark.parametrize("name", ["initial_temperature", "temperature_learning_rate"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+def test_sapo_s_temperature_and_its_learning_rate_are_positive(name, value):
+    message = f"`{name}` of SAPOConfig must be a number in (0, inf). Got {value}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SAPOConfig(**{name: value})
 
 
 def test_paper_s_preset_is_tables_5_and_6_of_the_paper():

@@ -279,10 +279,10 @@ def test_window_that_minibatches_do_not_divide_is_refused(lq):
         ("n_epochs", 0, "an integer >= 1"),
         ("batch_size", 1, "an integer >= 2"),
         ("gae_lambda", 1.1, r"a number in \[0, 1\]"),
-        ("ent_coef", -0.1, r"a number in \[0, inf\]"),
-        ("vf_coef", -1, r"a number in \[0, inf\]"),
-        ("clip_range", 0, r"a number in \(0, inf\]"),
-        ("target_kl", -0.008, r"a number in \(0, inf\]"),
+        ("ent_coef", -0.1, r"a number in \[0, inf\)"),
+        ("vf_coef", -1, r"a number in \[0, inf\)"),
+        ("clip_range", 0, r"a number in \(0, inf\)"),
+        ("target_kl", -0.008, r"a number in \(0, inf\)"),
     ],
 )
 def test_invalid_value_names_field_expectation_and_value(name, value, expectation):

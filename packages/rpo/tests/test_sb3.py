@@ -37,6 +37,16 @@ def test_vec_env_keeps_stable_baselines_contract(lq):
     assert len(env.env_method("detach")) == 2
 
 
+def test_environments_that_are_one_share_what_is_set_and_called(lq):
+    env = TorchVecEnv(lq(2))
+    for call in (lambda: env.set_attr("limit", 2.0, [0]), lambda: env.env_method("detach", indices=1)):
+        with pytest.raises(ValueError, match="indices must be None: the 2 environments are one"):
+            call()
+    assert env.env.limit == 10.0
+    env.set_attr("limit", 2.0, [0, 1])
+    assert env.env.limit == 2.0
+
+
 def test_vec_env_wants_an_action_before_it_waits(lq):
     env = TorchVecEnv(lq(2))
     with pytest.raises(RuntimeError, match="step_wait was called before step_async"):

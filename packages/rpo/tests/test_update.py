@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import itertools
+import math
 
 import pytest
 import torch
@@ -95,25 +97,34 @@ def test_entropy_enters_through_the_actions_and_straight_to_the_policy(lq, monke
     assert_all_close(actual, [-gradient for gradient in expected])
 
 
-def test_later_epochs_step_on_the_clipped_and_penalised_objective(lq, monkeypatch):
-    changes = {"policy_epochs": 2, "kl_coef": 0.7, "clip_low": 0.2, "clip_high": 0.2, "learning_rate": 1e-2}
-    model, rollout = make(lq, **changes)
+# The ablations of table 2 are configurations: no KL, two epochs, no clipping.
+@pytest.mark.parametrize("epochs", [2, 5])
+@pytest.mark.parametrize("kl_coef", [0.0, 0.7])
+@pytest.mark.parametrize("clip", [(0.2, 0.2), (1.0, math.inf)])
+def test_later_epochs_step_on_the_clipped_and_penalised_objective(lq, monkeypatch, epochs, kl_coef, clip):
+    changes = {"clip_low": clip[0], "clip_high": clip[1], "kl_coef": kl_coef, "policy_epochs": epochs}
+    model, rollout = make(lq, **changes, learning_rate=1e-2)
     action_grad = torch.stack(torch.autograd.grad(objective_of(rollout, 0.0), rollout.actions, retain_graph=True))
     first = copy.deepcopy(model.policy.actor)
     optimizer = torch.optim.AdamW(first.parameters(), lr=1e-2, betas=PLAIN.betas, weight_decay=PLAIN.weight_decay)
     old = rollout.behaviour
-    for epoch, actual in enumerate(gradients_reaching_the_actor(model, rollout, monkeypatch)):
+    steps = gradients_reaching_the_actor(model, rollout, monkeypatch)
+    assert len(steps) == epochs
+    for epoch, actual in enumerate(steps):
         policy = first(rollout.observations)
         noise = ((rollout.presquash - policy.mean) / policy.log_std.exp()).detach()
         action = torch.tanh(policy.mean + policy.log_std.exp() * noise)
         ratio = (policy.log_prob(rollout.presquash) - old.log_prob(rollout.presquash)).exp().detach()
         kept = (ratio >= 0.8) & (ratio <= 1.2)
-        assert kept.all() if epoch == 0 else 0 < kept.sum() < kept.numel(), ratio
+        assert kept.all() == (epoch == 0), ratio
+        assert kept.any() or epoch > 1
+        if clip[0] == 1.0:
+            kept = torch.ones_like(kept)
         normals = [torch.distributions.Normal(p.mean, p.log_std.exp()) for p in (old, policy)]
         kl = torch.distributions.kl_divergence(*normals).sum(-1).mean()
         surrogate = sum(ratio[i] * (action[i] * action_grad[i]).sum() for i in map(tuple, kept.nonzero().tolist()))
         optimizer.zero_grad()
-        (0.7 * kl - surrogate).backward()
+        (kl_coef * kl - surrogate).backward()
         assert_all_close(actual, [parameter.grad for parameter in first.parameters()])
         optimizer.step()
 
@@ -175,3 +186,72 @@ def test_critics_are_fitted_to_the_td_lambda_targets_of_a_plain_loop(lq, monkeyp
     model.update(rollout)
     assert seen == pytest.approx(expected)
     assert len(seen) == 4 * PLAIN.horizon
+
+
+# The ablations of figure 6 are configurations too: SAPO with RPO's decay, and with its number of critic epochs.
+def test_sapo_decays_exponentially_where_it_is_told_to(lq):
+    shared = {"hidden_sizes": (8,), "horizon": 4, "critic_epochs": 1, "decay_timesteps": 64}
+    expected = {"linear": 2e-3 + (1e-5 - 2e-3) / 4, "exponential": 2e-3 * (1e-5 / 2e-3) ** 0.25}
+    for decay, rate in expected.items():
+        model = SAPO(lq(4), SAPOConfig(**shared, learning_rate_decay=decay), seed=0)
+        model.learn(32, log_interval=None)  # the second window starts after 16 of the 64 steps
+        assert model.actor_optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+        assert model.temperature_optimizer.param_groups[0]["lr"] == 5e-3
+
+
+@pytest.mark.parametrize("epochs", [16, 32])
+def test_critics_take_the_epochs_that_are_set_each_once_over_the_window(lq, monkeypatch, epochs):
+    model, rollout = window_of(SAPO, dataclasses.replace(SINGLE_STEP[1][1], critic_epochs=epochs), lq)
+    seen = []
+    value_loss = objectives.value_loss
+    monkeypatch.setattr(
+        objectives, "value_loss", lambda values, targets: (seen.append(targets), value_loss(values, targets))[1]
+    )
+    model.update(rollout)
+    assert len(seen) == 2 * epochs
+    passes = [torch.cat(seen[i : i + 2]).sort().values for i in range(0, len(seen), 2)]
+    assert all(torch.equal(one, passes[0]) for one in passes)
+    assert not torch.equal(seen[0], seen[2])  # shuffled
+
+
+def test_losses_of_the_batched_critics_are_those_of_plain_networks_trained_one_by_one(lq, monkeypatch):
+    config = dataclasses.replace(PLAIN, critic_epochs=10, max_grad_norm=0.5, critic_learning_rate=1e-2)
+    model, rollout = window_of(RPO, config, lq)
+    critics, widths = model.policy.critics, [2, *config.hidden_sizes, 1]
+    plain = torch.nn.ModuleList()
+    for critic in range(config.critic_count):
+        layers = []
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+            linear = torch.nn.Linear(inputs, outputs).double()
+            linear.weight.data = critics.weights[i][critic].T.clone()
+            linear.bias.data = critics.biases[i][critic, 0].clone()
+            layers += [linear, torch.nn.LayerNorm(outputs).double(), torch.nn.SiLU()]
+        plain.append(torch.nn.Sequential(*layers[:-2]))
+    optimizer = torch.optim.AdamW(plain.parameters(), 1e-2, config.betas, weight_decay=config.weight_decay)
+    generator = torch.Generator()
+    generator.set_state(model._generator.get_state())
+    rewards, ends = rollout.rewards.detach(), (rollout.terminated, rollout.truncated)
+    values = rollout.next_values.detach().mean(0)
+    targets = returns.td_lambda(rewards, values, *ends, config.gamma, config.td_lambda).flatten()
+    observations = rollout.observations.flatten(0, 1)
+    expected = []
+    for _ in range(config.critic_epochs):
+        for batch in torch.randperm(len(targets), generator=generator).chunk(config.critic_minibatches):
+            errors = [(critic(observations[batch]).squeeze(-1) - targets[batch]).square().mean() for critic in plain]
+            loss = sum(errors) / len(errors)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(plain.parameters(), config.max_grad_norm)
+            optimizer.step()
+            expected.append(loss.item())
+    model.critic_optimizer.param_groups[0]["lr"] = 1e-2
+    losses, value_loss = [], objectives.value_loss
+
+    def spy(values, targets):
+        losses.append(value_loss(values, targets))
+        return losses[-1]
+
+    monkeypatch.setattr(objectives, "value_loss", spy)
+    model.train_critics(rollout, rewards)
+    assert sum(expected[-2:]) < sum(expected[:2])
+    assert [loss.item() for loss in losses] == pytest.approx(expected, rel=1e-6)

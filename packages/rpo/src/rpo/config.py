@@ -22,12 +22,16 @@ def require_integer(config: object, name: str, minimum: int) -> None:
     require(config, name, f"an integer >= {minimum}", valid)
 
 
-def require_number(config: object, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Raise ValueError unless the field is a number in [low, high], or in (low, high] with `above`."""
+def require_number(
+    config: object, name: str, low: float, high: float = math.inf, *, above: bool = False, infinite: bool = False
+) -> None:
+    """Raise ValueError unless the field is a number in [low, high], finite unless `infinite`, > low with `above`."""
     value = getattr(config, name)
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-    valid = number and value <= high and (value > low if above else value >= low)
-    require(config, name, f"a number in {'(' if above else '['}{low}, {high}]", valid)
+    valid = number and value <= high and (value > low if above else value >= low) and (infinite or math.isfinite(value))
+    closed = infinite or math.isfinite(high)
+    interval = f"{'(' if above else '['}{low}, {high}{']' if closed else ')'}"
+    require(config, name, f"a number in {interval}", valid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

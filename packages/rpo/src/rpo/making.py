@@ -5,12 +5,13 @@ from typing import Any
 
 import gymnasium
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.vec_env import VecNormalize
 
 from rpo.env import DifferentiableVectorEnv, check_env
 from rpo.presets import preset_named
 from rpo.vec_env import TorchVecEnv
 
-AnyEnv = DifferentiableVectorEnv | TorchVecEnv | gymnasium.Env | str
+AnyEnv = DifferentiableVectorEnv | TorchVecEnv | VecNormalize | gymnasium.Env | str
 """What an algorithm takes as its environment."""
 
 STANDARD_WRAPPERS = (
@@ -90,7 +91,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     Parameters
     ----------
     env
-        A differentiable vector environment, its adapter, an id, or what `gymnasium.make` returned.
+        A differentiable vector environment, its adapter, also inside `VecNormalize`, an id, or what `gymnasium.make`
+        returned.
     num_envs
         Environments to make from an id or a single environment; by default the preset's number for the task.
     preset
@@ -108,6 +110,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     if isinstance(env, type) or (isinstance(env, str) and env.endswith("Policy")):
         name = env if isinstance(env, str) else env.__name__
         raise TypeError(f"env is the first argument and the policy an optional keyword. Got {name} as env.")
+    if isinstance(env, VecNormalize) and isinstance(env.venv, TorchVecEnv):
+        env = env.venv  # what `get_env` of a PPO returns; each model has statistics of its own
     if isinstance(env, (TorchVecEnv, VectorEnv)):
         adapter = env if isinstance(env, TorchVecEnv) else TorchVecEnv(env)  # type: ignore[arg-type]
         if num_envs not in (None, adapter.num_envs):

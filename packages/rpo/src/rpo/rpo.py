@@ -36,7 +36,8 @@ class RPOConfig(FirstOrderConfig):
         FirstOrderConfig.__post_init__(self)
         require_integer(self, "policy_epochs", minimum=1)
         require_number(self, "clip_low", 0, 1)
-        for name in ("clip_high", "kl_coef", "entropy_coef"):
+        require_number(self, "clip_high", 0, infinite=True)
+        for name in ("kl_coef", "entropy_coef"):
             require_number(self, name, 0)
 
 

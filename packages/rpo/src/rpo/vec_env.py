@@ -95,14 +95,16 @@ class TorchVecEnv(VecEnv):
         return [getattr(self.env, attr_name)] * self._count(indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set the attribute of the vector environment, which all indices share."""
+        """Set the attribute of the vector environment, which all environments share; ValueError for some of them."""
+        self._require_all(indices)
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of the vector environment once and return its result once per index."""
-        return [getattr(self.env, method_name)(*method_args, **kwargs)] * self._count(indices)
+        """Call a method of the vector environment and return its result once per environment; ValueError for some."""
+        self._require_all(indices)
+        return [getattr(self.env, method_name)(*method_args, **kwargs)] * self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Say that a Monitor is there: the infos have its episode statistics."""
@@ -112,6 +114,10 @@ class TorchVecEnv(VecEnv):
         """Return one frame per environment."""
         render = getattr(self.env, "render", None)
         return list(render() or ()) if render else []
+
+    def _require_all(self, indices: VecEnvIndices) -> None:
+        if self._count(indices) != self.num_envs:
+            raise ValueError(f"indices must be None: the {self.num_envs} environments are one. Got {indices}.")
 
     def _count(self, indices: VecEnvIndices) -> int:
         return len(list(self._get_indices(indices)))

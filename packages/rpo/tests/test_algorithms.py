@@ -1,0 +1,92 @@
+"""What holds for every algorithm: equal runs, own files only, environments that keep the protocol, presets."""
+
+import gymnasium
+import pytest
+from gymnasium.spaces import Box
+
+from rpo import PRESETS, CheckpointError, TaskPreset
+from rpo.algorithms import ALGORITHMS
+from rpo.cli import main
+
+ID = "lq/LinearQuadratic-v0"
+
+
+@pytest.fixture(params=ALGORITHMS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def algorithm(name):
+    return ALGORITHMS[name]
+
+
+def small(algorithm, **changes):
+    return algorithm.config_class(hidden_sizes=(8,), horizon=4, **changes)
+
+
+def test_two_runs_with_one_seed_are_bit_identical_and_another_differs(algorithm, lq):
+    models = [algorithm(lq(4), small(algorithm), seed=seed).learn(64, log_interval=None) for seed in (7, 7, 8)]
+    same, other, different = (model._tensors() for model in models)
+    assert same.keys() == other.keys()
+    assert [key for key in same if not same[key].equal(other[key])] == []
+    assert not all(same[key].equal(different[key]) for key in same)
+
+
+def test_file_of_another_algorithm_is_refused(algorithm, lq, tmp_path):
+    algorithm(lq(4), small(algorithm)).save(tmp_path / "model")
+    for other in set(ALGORITHMS.values()) - {algorithm}:
+        message = f"it holds a model of {algorithm.__name__}, not of {other.__name__}"
+        with pytest.raises(CheckpointError, match=message):
+            other.load(tmp_path / "model")
+    assert algorithm.load(tmp_path / "model").config == small(algorithm)
+
+
+def test_environment_without_gradients_is_refused(algorithm):
+    class Single(gymnasium.Env):
+        observation_space = Box(-10, 10, (2,))
+        action_space = Box(-1, 1, (1,))
+
+    with pytest.raises(TypeError, match="SyncVectorEnv is not differentiable: it has no step_grad"):
+        algorithm(gymnasium.vector.SyncVectorEnv([Single]), small(algorithm))
+
+
+def test_horizon_of_zero_is_refused(algorithm):
+    config = algorithm.config_class
+    with pytest.raises(ValueError, match=rf"`horizon` of {config.__name__} must be an integer >= 1\. Got 0"):
+        config(horizon=0)
+
+
+def test_config_of_another_algorithm_is_refused(algorithm, lq):
+    for other in set(ALGORITHMS.values()) - {algorithm}:
+        message = f"config must be a {algorithm.config_class.__name__}. Got {other.config_class.__name__}"
+        with pytest.raises(TypeError, match=message):
+            algorithm(lq(4), other.config_class())
+
+
+def test_known_task_gets_the_settings_and_environments_of_the_preset(algorithm, monkeypatch):
+    task = TaskPreset(num_envs=8, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7)
+    for preset, factor in (("paper", 1), ("small", 2)):
+        monkeypatch.setitem(PRESETS[preset].tasks, ID, TaskPreset(**{**vars(task), "num_envs": 8 // factor}))
+    paper, little = algorithm(ID), algorithm(ID, preset="small")
+    assert (paper.n_envs, little.n_envs) == (8, 4)
+    assert paper.config == algorithm.config_class.for_env(ID)
+    assert little.config == algorithm.config_class.for_env(ID, "small")
+    assert little.config.hidden_sizes != paper.config.hidden_sizes == (400, 200, 100)
+
+
+def test_unknown_preset_is_refused(algorithm, name, tmp_path):
+    message = "`preset` must be one of paper, small. Got 'large'"
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        algorithm(ID, preset="large")
+    with pytest.raises(SystemExit, match=message.replace(".", r"\.")):
+        main(["train", "--algo", name, "--env", ID, "--preset", "large", "--runs", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_environment_of_another_model_is_taken(algorithm, lq):
+    first = algorithm(lq(4), small(algorithm), seed=0)
+    second = algorithm(first.get_env(), small(algorithm), seed=0)
+    assert second.adapter.env is first.adapter.env
+    second.set_env(first.get_env())
+    assert second.learn(16, log_interval=None).num_timesteps == 16
