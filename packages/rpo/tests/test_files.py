@@ -3,6 +3,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 from full_disk import disk_with_room_for
 from stable_baselines3.common.logger import Logger
@@ -74,6 +75,13 @@ def test_table_takes_columns_as_they_come_in_their_order(tmp_path):
     write_rows(table, {"b": 1, "a": 2.5}, {"a": 3, "c": 4}, {"b": 5})
     table.close()
     assert (tmp_path / "progress.csv").read_text() == "b,a,c\n1,2.5,\n,3,4\n5,,\n"
+
+
+def test_table_shows_numpy_s_numbers_as_those_that_a_checkpoint_keeps(tmp_path):
+    table = ProgressTable(tmp_path / "progress.csv")
+    write_rows(table, {"float32": np.float32(0.1), "float64": np.float64(0.1), "int64": np.int64(3)})
+    table.close()
+    assert (tmp_path / "progress.csv").read_text() == "float32,float64,int64\n0.10000000149011612,0.1,3\n"
 
 
 def test_table_leaves_out_what_is_excluded(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from full_disk import disk_with_room_for
-from small_runs import assert_same_result, only_run, rows_of, train
+from small_runs import EPOCHS, assert_same_result, only_run, rows_of, train
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
 from rpo.cli import main
@@ -158,6 +158,29 @@ def test_finished_run_says_so_and_trains_on_with_more_steps_only(tmp_path, capsy
     assert_same_result(run, whole)
 
 
+@quick
+def test_run_that_is_being_trained_is_not_resumed_by_another_process(tmp_path):
+    run = train(tmp_path, "--steps", "32")
+    with run.claimed(), pytest.raises(SystemExit, match=f"{run.path} is being trained by another process"):
+        resume(run, "--steps", "64")
+    resume(run, "--steps", "64")
+    assert len(rows_of(run)) == 4
+
+
+@quick
+def test_run_is_claimed_from_its_first_moment(tmp_path, monkeypatch):
+    claimed = []
+
+    def look(model, settings, folder, options):
+        with pytest.raises(ValueError, match="is being trained by another process"), folder.claimed():
+            pass
+        claimed.append(folder)
+
+    monkeypatch.setattr(train_command, "train", look)
+    train(tmp_path, "--steps", "32")
+    assert claimed == [only_run(tmp_path)]
+
+
 # ------------------------------------------------------------------------------------------------------- full disk
 
 
@@ -231,7 +254,7 @@ def test_run_that_was_killed_before_a_file_operation_equals_one_that_never_was(t
 
 ANT = [
     *("--env", "diffenvs/Ant-v0", "--num-envs", "4", "--steps", "1600"),
-    *("--hidden-sizes", "16", "--horizon", "8", "--critic-epochs", "2", "--checkpoint-every", "64"),
+    *("--hidden-sizes", "16", "--horizon", "8", "--checkpoint-every", "64"),
 ]
 
 
@@ -263,9 +286,10 @@ def end(process):
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_simulated_run_that_was_killed_at_random_moments_equals_one_that_never_was(tmp_path, algo):
     kills = 20 // len(ALGORITHMS) + 1
-    process, whole = start(*ANT, "--algo", algo, "--runs", str(tmp_path / "whole"))
+    args = [*ANT, "--algo", algo, EPOCHS.get(algo, "--critic-epochs"), "2"]
+    process, whole = start(*args, "--runs", str(tmp_path / "whole"))
     seconds = end(process)
-    process, part = start(*ANT, "--algo", algo, "--runs", str(tmp_path / "part"))
+    process, part = start(*args, "--runs", str(tmp_path / "part"))
     for _ in range(kills):
         # Together at most half of the training, so that none of them comes too late.
         with pytest.raises(subprocess.TimeoutExpired):

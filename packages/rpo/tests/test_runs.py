@@ -85,3 +85,19 @@ def test_settings_written_before_they_had_a_device_are_read(tmp_path, settings):
     del values["device"]
     run.settings.write_text(json.dumps(values))
     assert run.read_settings().device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("{}", "'algorithm' is missing"),
+        ('{"algorithm": "DQN", "config": {}}', "There is no algorithm 'DQN'"),
+        ('{"algorithm": "RPO", "config": {"horizont": 3}}', "RPOConfig has no field horizont"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_told_with_their_file(tmp_path, settings, content, message):
+    run = RunFolder.create(tmp_path, settings)
+    run.settings.write_text(content)
+    with pytest.raises(SystemExit, match=rf"rpo: {run.settings} does not hold what was asked for: {message}"):
+        main(["train", "--resume", str(run.path)])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
 
 from rpo.files import replacing
@@ -19,6 +20,11 @@ def read_progress(path: Path) -> list[dict[str, str]]:
     """
     text = path.read_text()
     return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def plain(value: Any) -> Any:
+    """Return a NumPy number as the Python number that JSON keeps of it, and anything else as it is."""
+    return value.item() if isinstance(value, np.number) else value
 
 
 class ProgressTable(KVWriter):
@@ -48,7 +54,7 @@ class ProgressTable(KVWriter):
             self._file.close()
             self.columns += new
             self._rewrite(read_progress(self.path))
-        self._writer.writerow(values)
+        self._writer.writerow({name: plain(value) for name, value in values.items()})
         self._file.flush()
 
     def close(self) -> None:

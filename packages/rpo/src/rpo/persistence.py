@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rpo import checkpoint
 from rpo.config import AlgorithmConfig
+from rpo.logs import plain
 from rpo.making import AnyEnv, env_id_of, resolve_env
 from rpo.policy import ActingPolicy, resolve_device
 from rpo.vec_env import TorchVecEnv
@@ -48,12 +49,7 @@ class InterruptedLearn:
             first_timestep=model._num_timesteps_at_start,
             nanoseconds=time.time_ns() - model.start_time,
             not_logged_yet={
-                # As the logger writes them: an integer stays one.
-                name: (
-                    value.item() if isinstance(value, np.number) else value,
-                    logger.name_to_count[name],
-                    logger.name_to_excluded[name],
-                )
+                name: (plain(value), logger.name_to_count[name], logger.name_to_excluded[name])
                 for name, value in logger.name_to_value.items()
                 if isinstance(value, (int, float, np.number))
             },

@@ -223,9 +223,6 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         assert isinstance(optimizer, FiniteAdamW)
         self.logger.record("train/kl", _mean_kl(behaviour, policy))
         self.logger.record("train/skipped_policy_steps", optimizer.skipped.item())
-        for name, value in self.logger.name_to_value.items():
-            if isinstance(value, np.number):
-                self.logger.name_to_value[name] = float(value)  # of NumPy's types, a checkpoint keeps none
         self.guard.end_window([optimizer])
         self._learned_timesteps = self.num_timesteps
 

@@ -1,17 +1,20 @@
 """A training run on disk: runs/<env>/<algorithm>/<time>/ with its settings, logs, checkpoints and results."""
 
+import contextlib
 import dataclasses
 import errno
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger
 
 from rpo.algorithms import algorithm_of
+from rpo.checkpoint import content_of
 from rpo.config import AlgorithmConfig
 from rpo.files import replacing, unfinished
 from rpo.logs import ProgressTable, read_progress, tensorboard_from
@@ -109,11 +112,32 @@ class RunFolder:
         Raises
         ------
         ValueError
-            If there is no run in the folder, or one of an algorithm or a setting that this package does not have.
+            If there is no run in the folder, or one of an algorithm or a setting that this package does not have, or
+            the file is damaged.
         """
         if not self.settings.exists():
             raise ValueError(f"There is no run in {self.path}: {self.settings.name} is missing.")
-        return RunSettings.read(self.settings)
+        with content_of(self.settings):
+            return RunSettings.read(self.settings)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training the run in the block; a process that is killed gives it up.
+
+        Raises
+        ------
+        ValueError
+            If another process trains it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(f"{self.path} is being trained by another process.") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def settings(self) -> Path:

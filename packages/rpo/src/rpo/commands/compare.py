@@ -52,7 +52,7 @@ def run(args: Sequence[str]) -> None:
         groups = group_runs(runs)
         print(comparison_table(groups))
         for one in runs:
-            if one.evaluation is None or one.evaluation["steps"] < one.steps[-1]:
+            if one.evaluation is None or one.evaluation.get("steps", 0) < one.steps[-1]:
                 print(f"not evaluated after its last step: rpo evaluate {one.path}", file=sys.stderr)
         image, numbers = (options.output.with_name(f"{options.output.name}{end}") for end in (".png", ".json"))
         options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -204,16 +204,28 @@ def is_finished(folder: RunFolder, settings: RunSettings) -> bool:
 
 
 def prepare(
-    options: TrainOptions[Any], settings: RunSettings, folder: RunFolder | None
+    options: TrainOptions[Any], settings: RunSettings, folder: RunFolder | None, claims: contextlib.ExitStack
 ) -> tuple[PersistentModel[Any], RunFolder]:
-    """Make, or load from the folder, all that a training needs; what the user may have got wrong fails here."""
+    """Make, or load from the folder, all that a training needs; what the user may have got wrong fails here.
+
+    Parameters
+    ----------
+    options, settings
+        What the user asks for.
+    folder
+        Folder of the run to resume; None for a new run.
+    claims
+        Gets the claim on the run's folder, which lasts as long as it.
+    """
     print(f"{settings.title}: {settings.num_envs} environments, {settings.steps:,} steps")
     env = prepare_env(settings)
     if folder is None:
         algorithm: Any = algorithm_of(settings.algorithm)
         model = algorithm(env, settings.config, seed=settings.seed, device=settings.device)
         folder = RunFolder.create(options.runs, settings)
+        claims.enter_context(folder.claimed())
     else:
+        claims.enter_context(folder.claimed())
         model = resume_model(folder, settings, env)
         settings.write(folder.settings)
         print(f"resuming at {model.num_timesteps:,} steps")
@@ -268,18 +280,26 @@ def draw_replay(model: PersistentModel[Any], settings: RunSettings, folder: RunF
 
 def run(args: Sequence[str]) -> None:
     """Train as the arguments say; a mistake of the user, or an interruption, ends the program with one message."""
-    try:
-        with mistakes.told_in_one_message():
-            options = parse_train(args)
-            settings = settings_of(options)
-            folder = resumed_folder(options, settings)
-            if folder is not None and is_finished(folder, settings):
-                print(f"{folder.path} is finished: its {settings.steps:,} steps are done and evaluated.")
-                print(f"Train on with more --steps, or evaluate it again: rpo evaluate {folder.path}")
-                return
-            model, folder = prepare(options, settings, folder)
-    except KeyboardInterrupt:
-        sys.exit("\nrpo: interrupted before the training began.")
+    with contextlib.ExitStack() as claims:
+        try:
+            with mistakes.told_in_one_message():
+                options = parse_train(args)
+                settings = settings_of(options)
+                folder = resumed_folder(options, settings)
+                if folder is not None and is_finished(folder, settings):
+                    print(f"{folder.path} is finished: its {settings.steps:,} steps are done and evaluated.")
+                    print(f"Train on with more --steps, or evaluate it again: rpo evaluate {folder.path}")
+                    return
+                model, folder = prepare(options, settings, folder, claims)
+        except KeyboardInterrupt:
+            sys.exit("\nrpo: interrupted before the training began.")
+        train_and_report(model, settings, folder, options)
+
+
+def train_and_report(
+    model: PersistentModel[Any], settings: RunSettings, folder: RunFolder, options: TrainOptions[Any]
+) -> None:
+    """Train and report; what ends the run early ends the program with a message that says how to go on."""
     go_on = f"Continue with: rpo train --resume {folder.path}"
     try:
         train(model, settings, folder, options)
