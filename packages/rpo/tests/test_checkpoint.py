@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import configure
 
 from rpo import RPO, CheckpointError, RPOConfig, checkpoint
 from rpo.algorithm import AbstractAlgorithm
+from rpo.algorithms import ALGORITHMS
 from rpo.logs import read_progress
 
 CONFIG = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=2, clip_high=float("inf"))
@@ -114,17 +115,21 @@ def test_file_holds_only_json_and_safetensors(saved):
     assert header["config"]["kl_coef"] == 0.5
 
 
-def test_pickled_code_in_a_file_is_not_run(tmp_path):
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_pickled_code_in_a_file_is_not_run(tmp_path, lq, algo):
     class Bomb:
         def __reduce__(self):
             return (tmp_path.joinpath("exploded").touch, ())
 
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data", pickle.dumps(Bomb()))
-        archive.writestr("policy.pth", pickle.dumps(Bomb()))
-    with pytest.raises(CheckpointError, match="was not written by this package"):
-        RPO.load(path)
+        for name in ("data", "policy.pth", "pytorch_variables.pth"):  # those of Stable-Baselines3
+            archive.writestr(name, pickle.dumps(Bomb()))
+    algorithm = ALGORITHMS[algo]
+    model = algorithm(lq(2), algorithm.config_class(hidden_sizes=(8,)))
+    for load in (algorithm.load, model.set_parameters, lambda path: algorithm.load_training(path, lq(2))):
+        with pytest.raises(CheckpointError, match="was not written by this package"):
+            load(path)
     assert not (tmp_path / "exploded").exists()
 
 

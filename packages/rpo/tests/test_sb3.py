@@ -4,6 +4,7 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
+from rpo.algorithms import ALGORITHMS
 
 CONFIG = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1)
 
@@ -154,16 +155,30 @@ def test_seeding_again_repeats_the_predictions(lq):
     assert not np.array_equal(model.predict(obs)[0], predictions[0])
 
 
-def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq):
-    model = RPO(lq(1), CONFIG, seed=4)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq, algo):
+    model = ALGORITHMS[algo](lq(1), ALGORITHMS[algo].config_class(hidden_sizes=(8,)), seed=4)
     obs = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
     expected, _ = model.predict(obs, deterministic=True)
     action, _ = model.predict(torch.from_numpy(obs).double(), deterministic=True)
+    assert expected.shape == action.shape == (3, 1)
     assert action.dtype is torch.float64
     np.testing.assert_allclose(action.numpy(), expected, rtol=1e-6)
-    assert model.predict(torch.from_numpy(obs[0]), deterministic=True)[0].shape == expected[0].shape
+    for single in (obs[0], torch.from_numpy(obs[0])):
+        alone, _ = model.predict(single, deterministic=True)
+        assert type(alone) is type(single)
+        assert alone.shape == (1,)
+        np.testing.assert_allclose(alone, expected[0], rtol=1e-5)
     with pytest.raises(ValueError, match=r"observation must be \(2,\) or \(N, 2\). Got \(3, 4\)"):
         model.predict(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_sampled_tensors_are_in_bounds_and_differ(lq, algo):
+    model = ALGORITHMS[algo](lq(1), ALGORITHMS[algo].config_class(hidden_sizes=(8,)), seed=4)
+    action, _ = model.predict(torch.ones(200, 2))
+    assert action.abs().max() <= 1
+    assert action.std() > 0.1
 
 
 def test_log_interval_that_is_not_positive_is_refused(lq):

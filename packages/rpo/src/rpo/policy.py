@@ -71,8 +71,35 @@ class SavedWithModel:
         raise NotImplementedError("A policy is loaded with its algorithm: use its `load(path)`, such as `RPO.load`.")
 
 
-class FirstOrderPolicy(ExportablePolicy, SavedWithModel, BasePolicy):
-    """Policy and value networks behind one normaliser of observations.
+class TensorPredicting(BasePolicy):
+    """Base of policies whose `predict` takes tensors as Stable-Baselines3's takes arrays."""
+
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # tensors too
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Return actions for observations, (obs,) or (N, obs): arrays for arrays, and tensors for tensors.
+
+        Parameters are those of Stable-Baselines3. A tensor's action has its device and dtype.
+
+        Raises
+        ------
+        ValueError
+            If the observation has another shape than the space.
+        """
+        if not isinstance(observation, Tensor):
+            return super().predict(observation, state, episode_start, deterministic)
+        assert self.observation_space.shape is not None
+        (size,) = self.observation_space.shape
+        if observation.ndim not in (1, 2) or observation.shape[-1] != size:
+            raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
+        with torch.no_grad():
+            action = self._predict(observation.reshape(-1, size).to(self.device, torch.float32), deterministic)
+        action = action.clamp(-1.0, 1.0).reshape(*observation.shape[:-1], -1)
+        return action.to(observation.device, observation.dtype), state
+
+
+class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
+    """Policy and value networks behind one normaliser of observations: `predict` takes raw ones.
 
     Parameters
     ----------
@@ -121,26 +148,6 @@ class FirstOrderPolicy(ExportablePolicy, SavedWithModel, BasePolicy):
                 return distribution.mode()
             noise = torch.randn(distribution.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
             return torch.tanh(distribution.presquash(noise))
-
-    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # tensors too
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]:
-        """Return actions for raw observations, (obs,) or (N, obs): arrays for arrays, and tensors for tensors.
-
-        Parameters are those of Stable-Baselines3. A tensor's action has its device and dtype.
-
-        Raises
-        ------
-        ValueError
-            If the observation has another shape than the space.
-        """
-        if not isinstance(observation, Tensor):
-            return super().predict(observation, state, episode_start, deterministic)
-        size = self.normalizer.shift.shape[0]
-        if observation.ndim not in (1, 2) or observation.shape[-1] != size:
-            raise ValueError(f"observation must be ({size},) or (N, {size}). Got {tuple(observation.shape)}.")
-        action = self.act(observation, deterministic, self.generator)
-        return action.to(observation.device, observation.dtype), state
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)

@@ -14,7 +14,7 @@ from torch.distributions import Normal
 from rpo.export import ExportablePolicy
 from rpo.networks import mlp, orthogonal_linear
 from rpo.normalization import RunningMeanStd
-from rpo.policy import SavedWithModel, make_generator
+from rpo.policy import SavedWithModel, TensorPredicting, make_generator
 
 STD_MIN = 0.1
 STD_MAX = 1.0
@@ -44,7 +44,7 @@ class SharedTrunk(nn.Module):
         return self.layers(features)
 
 
-class SharedTrunkPolicy(ExportablePolicy, SavedWithModel, ActorCriticPolicy):
+class SharedTrunkPolicy(ExportablePolicy, SavedWithModel, TensorPredicting, ActorCriticPolicy):
     """Gaussian policy and value on one trunk; the standard deviation depends on the state.
 
     The mean is tanh of its head, in [-1, 1], and the standard deviation 0.1 + 0.9 sigmoid(head + 2), in [0.1, 1]: the
