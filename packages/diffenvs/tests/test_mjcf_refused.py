@@ -10,8 +10,9 @@ import pytest
 from mjcf_files import FLOOR, HAND, TENDON, URDF, robot
 
 import diffenvs.mjcf
-from diffenvs.model import Model
+from diffenvs.model import Material, Model
 
+MATERIAL = Material(stiffness=1e3, damping=1e2, tangential_damping=10.0, friction=0.3)
 MOTOR = '<motor name="motor" joint="hinge" ctrlrange="-1 1" {}/>'
 HILL = '<asset><hfield name="hill" nrow="2" ncol="2" size="1 1 1 1" elevation="0 0 1 1"/></asset>'
 HULL = '<asset><mesh name="hull" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'
@@ -177,6 +178,67 @@ def test_all_that_is_not_supported_is_named_at_once():
 def test_collisions_that_the_engine_has_not_are_refused(parts, message):
     with pytest.raises(NotImplementedError, match=re.escape(message)):
         Model.from_mjcf(robot(**parts), collisions=True)
+
+
+PAIR = '<contact><pair name="grip" geom1="rod" geom2="{}" {}/></contact>'
+MEAN = "between geoms 'geom1' and 'palm' (other than the mean of theirs, "
+FRICTIONS = {
+    "the larger one": ({"inside": HAND.format('friction="1.4"')}, f"friction 1.4 {MEAN}1.2)"),
+    "priority": ({"inside": HAND.format('friction="0.4" priority="1"')}, f"friction 0.4 {MEAN}0.7)"),
+    "priority of the ground": (
+        {"inside": HAND.format('friction="0.5"'), "world": FLOOR.replace("<geom", '<geom priority="1"')},
+        f"friction 1 {MEAN}0.7)",
+    ),
+    "none": ({"inside": HAND.format('condim="1" priority="1"')}, f"friction 0 {MEAN}0.5)"),
+    "pair": (
+        {"inside": HAND.format(""), "rest": PAIR.format("palm", 'friction="0.3 0.3"')},
+        "friction 0.3 between geoms 'rod' and 'palm' (other than the mean of theirs, 1)",
+    ),
+    "pair without": (
+        {"inside": HAND.format(""), "rest": PAIR.format("palm", 'condim="1"')},
+        "friction 0 between geoms 'rod' and 'palm' (other than the mean of theirs, 1)",
+    ),
+    "directions": (
+        {"inside": HAND.format(""), "rest": PAIR.format("palm", 'friction="1 0.1"')},
+        "pair 'grip' with friction that depends on the direction",
+    ),
+    "directions on the ground": (
+        {"rest": PAIR.format("floor", 'friction="0.3 0.1"')},
+        "pair 'grip' with friction that depends on the direction",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FRICTIONS)
+def test_friction_that_the_engine_would_replace_is_refused_but_not_where_a_material_is_given(case):
+    parts, message = FRICTIONS[case]
+    with pytest.raises(NotImplementedError, match=f"^{re.escape(message)} is not supported"):
+        Model.from_mjcf(robot(**parts), collisions=True)
+    model = Model.from_mjcf(robot(**parts), collisions=True, material=MATERIAL)
+    assert {shape.material for link in model.links for shape in link.shapes} == {MATERIAL}
+
+
+def test_frictions_that_the_engine_would_replace_are_named_at_once():
+    hands = HAND.format('friction="1.4"') + HAND.format("").replace('name="', 'name="other_')
+    with pytest.raises(NotImplementedError) as refused:
+        Model.from_mjcf(robot(inside=hands, rest=PAIR.format("floor", 'friction="1 0.1"')), collisions=True)
+    assert re.findall(r"pair '\w+'|friction [\d.]+ between geoms '\w+' and '\w+'", str(refused.value)) == [
+        "pair 'grip'",
+        "friction 1.4 between geoms 'geom1' and 'palm'",
+        "friction 1.4 between geoms 'palm' and 'other_palm'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"inside": HAND.format("")},
+        {"inside": HAND.format('friction="0.5"'), "world": FLOOR.replace("0.7", "1.0")},  # both 1 against the floor
+        {"inside": HAND.format(""), "rest": PAIR.format("palm", 'friction="1 1"')},
+    ],
+)
+def test_friction_of_links_that_is_the_mean_of_theirs_is_taken(parts):
+    assert ("base", "hand") in Model.from_mjcf(robot(**parts), collisions=True).collisions
 
 
 def test_what_has_no_effect_on_the_motion_is_accepted():

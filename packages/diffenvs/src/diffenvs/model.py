@@ -318,7 +318,9 @@ class Model:
         material
             Of all shapes. By default one contact point carries the robot's weight at a depth of 3 cm, the damping is
             0.1 s/m and the tangential damping 0.05 s times that stiffness, and the friction is the file's, of the geom
-            against the ground.
+            against the ground. Where links touch each other, the engine takes the mean of two shapes; a file whose
+            friction (by its pairs, priorities, or the larger one of two geoms) is another is refused, and so is a pair
+            with friction that depends on the direction. A material that is given replaces all friction of the file.
         limit_stiffness
             Of all joints with a range [N m/rad or N/m]. By default a joint against its limit vibrates at 100 rad/s, for
             its inertia in the reference pose.

@@ -77,15 +77,25 @@ class Contacts:
         body = int(self._m.geom_bodyid[geom])
         return int(self._m.body_weldid[body]) or body
 
+    def pair(self, g: int, h: int) -> int | None:
+        """Index of the pair by which the file lets two geoms touch; None without one."""
+        return self._pairs.get(frozenset((g, h)))
+
+    def plane_below(self, geom: int) -> int:
+        """Plane that a geom touches, or itself if it touches none."""
+        return next((plane for plane in self.planes if self._touch(geom, plane)), geom)
+
     def friction(self, geom: int) -> float:
-        """Coulomb coefficient against the ground: that of a pair, of the geom of higher priority, or the larger one."""
-        m = self._m
-        plane = next((plane for plane in self.planes if self._touch(geom, plane)), geom)
-        pair = self._pairs.get(frozenset((geom, plane)))
+        """Coulomb coefficient of a shape: that against the plane below it."""
+        return self.friction_between(geom, self.plane_below(geom))
+
+    def friction_between(self, g: int, h: int) -> float:
+        """Coulomb coefficient of two geoms: that of a pair, of the geom of higher priority, or the larger one."""
+        m, pair = self._m, self.pair(g, h)
         if pair is not None:
             return 0.0 if m.pair_dim[pair] == 1 else float(m.pair_friction[pair, 0])
-        both = [geom, plane]
-        decisive = [g for g in both if m.geom_priority[g] == max(m.geom_priority[both])]
+        both = [g, h]
+        decisive = [geom for geom in both if m.geom_priority[geom] == max(m.geom_priority[both])]
         return 0.0 if max(m.geom_condim[decisive]) == 1 else float(max(m.geom_friction[decisive, 0]))
 
     def _is_solid(self, geom: int) -> bool:
@@ -98,7 +108,7 @@ class Contacts:
         welds = [int(m.body_weldid[body]) for body in (a, b)]
         if welds[0] == welds[1]:
             return False
-        if frozenset((g, h)) in self._pairs:
+        if self.pair(g, h) is not None:
             return True
         if frozenset((a, b)) in self._excluded:
             return False

@@ -59,7 +59,7 @@ def load(
         _drive_by_force_limits(spec)
     m = spec.compile()
     contacts = Contacts(m, ground=ground, collisions=collisions)
-    refuse_unsupported(m, contacts, spec.modelname)
+    refuse_unsupported(m, contacts, spec.modelname, friction=material is None)
     robot = _Robot(m, contacts, material=material, limit_stiffness=limit_stiffness, limit_damping=limit_damping)
     return Model(
         name=spec.modelname,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ _DISABLED: Final = (
 """Parts of the physics that a model may switch off; the engine has no such switches."""
 
 
-def refuse_unsupported(m: mujoco.MjModel, contacts: Contacts, source: str) -> None:
+def refuse_unsupported(m: mujoco.MjModel, contacts: Contacts, source: str, *, friction: bool) -> None:
     """Raise NotImplementedError that names all that the engine cannot simulate, if there is anything.
 
     Parameters
@@ -75,12 +76,15 @@ def refuse_unsupported(m: mujoco.MjModel, contacts: Contacts, source: str) -> No
         That are wanted.
     source
         What the message calls the model.
+    friction
+        Whether that of the file is wanted.
     """
     found = [
         *_options(m),
         *_parts(m, "body", range(m.nbody), _BODY),
         *_joints(m),
         *_geoms(m, contacts),
+        *(_frictions(m, contacts) if friction else ()),
         *(label(m, "equality", e) for e in range(m.neq) if m.eq_active0[e]),
         *(label(m, "flex", f) for f in range(m.nflex)),
         *_parts(m, "tendon", range(m.ntendon), _TENDON),
@@ -146,3 +150,17 @@ def _geoms(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
     for (a, b), all_touch in contacts.links().items():
         if not all_touch:
             yield f"touch of some geoms only of bodies '{name_of(m, 'body', a)}' and '{name_of(m, 'body', b)}'"
+
+
+def _frictions(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
+    """Name the frictions that have a direction, and those of two shapes that are not the mean of theirs."""
+    shapes = sorted(g for geoms in contacts.shapes().values() for g in geoms)
+    touching = [*((g, contacts.plane_below(g)) for g in shapes), *contacts.collisions]
+    for p in sorted({pair for pair in (contacts.pair(g, h) for g, h in touching) if pair is not None}):
+        if m.pair_dim[p] > 1 and m.pair_friction[p, 0] != m.pair_friction[p, 1]:
+            yield f"{label(m, 'pair', p)} with friction that depends on the direction"
+    for g, h in contacts.collisions:
+        given, mean = contacts.friction_between(g, h), (contacts.friction(g) + contacts.friction(h)) / 2
+        if not math.isclose(given, mean, rel_tol=1e-9):
+            names = f"'{name_of(m, 'geom', g)}' and '{name_of(m, 'geom', h)}'"
+            yield f"friction {given:g} between geoms {names} (other than the mean of theirs, {mean:g})"
