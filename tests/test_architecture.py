@@ -19,6 +19,8 @@ FORBIDDEN = {
     "diffenvs.model": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.shapes": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.quantities": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.quaternions": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.resistance": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.mjcf": ["torch", "warp", "gymnasium", "diffenvs.simulator", "diffenvs.robots"],
     "diffenvs.spatial": ["diffenvs", "torch", "gymnasium"],
     "diffenvs.kernels": ["torch", "gymnasium", "diffenvs.simulator", "diffenvs.envs", "diffenvs.tasks"],
@@ -34,7 +36,11 @@ ALLOWED = {
     ("diffenvs.model", "diffenvs.mjcf"),
     ("diffenvs.model", "diffenvs.shapes"),
     ("diffenvs.model", "diffenvs.quantities"),
+    ("diffenvs.model", "diffenvs.resistance"),
+    ("diffenvs.resistance", "diffenvs.model"),
+    ("diffenvs.resistance", "diffenvs.quaternions"),
     ("diffenvs.shapes", "diffenvs.quantities"),
+    ("diffenvs.shapes", "diffenvs.quaternions"),
     ("diffenvs.sb3", "stable_baselines3"),
 }
 STAGES = [name for name in SOURCES if name.startswith("diffenvs.kernels.") and not name.endswith("control_step")]

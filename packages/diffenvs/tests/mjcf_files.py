@@ -78,7 +78,7 @@ def written(model: Model) -> str:
     """Model as MJCF without its shapes; joints of massless links become further joints of the next body."""
     root, world, actuators = _file(model.name, model.gravity)
     still = np.zeros(model.nv)
-    frames = rigid_bodies.frames(model, model.rest_q, still, still)
+    frames = rigid_bodies.frames(model, rigid_bodies.rest_q(model), still, still)
     # Of each link, -1 the world: the element of its body, its pose, and the links whose joints wait for a next body.
     bodies: dict[int, tuple[Element, np.ndarray, np.ndarray, list[int]]] = {-1: (world, np.eye(3), np.zeros(3), [])}
     for i, (link, parent) in enumerate(zip(model.links, model.parents, strict=True)):

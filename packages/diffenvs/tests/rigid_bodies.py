@@ -32,6 +32,15 @@ def turn(axis: np.ndarray, angle: float) -> np.ndarray:
     return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K
 
 
+def rest_q(model: Model) -> np.ndarray:
+    """Coordinates of the pose in which all joints are at zero, (nq,)."""
+    q = np.zeros(model.nq)
+    for link, start in zip(model.links, model.q_start, strict=True):
+        if link.joint.type is JointType.FREE:
+            q[start + 6] = 1.0
+    return q
+
+
 @dataclass
 class Frame:
     """Motion of a link; all in world axes, of its origin unless said."""

@@ -19,7 +19,7 @@ ROBOTS = {"hopper": hopper(), "ant": ant(), "humanoid": humanoid(), "anymal": an
 UPRIGHT = (-(0.5**0.5), 0, 0, 0.5**0.5)
 """Rotation that turns a robot's own z to the world's y."""
 STANDING = {
-    "hopper": ROBOTS["hopper"].rest_q,
+    "hopper": rigid_bodies.rest_q(ROBOTS["hopper"]),
     "ant": np.array([0, 0.75, 0, *UPRIGHT, 0, 1, 0, -1, 0, -1, 0, 1]),
     "humanoid": np.array([0, 1.35, 0, *UPRIGHT, *[0] * 21]),
     "anymal": np.array([0, 0.55, 0, *UPRIGHT, 0.03, 0.4, -0.8, -0.03, 0.4, -0.8, 0.03, -0.4, 0.8, -0.03, -0.4, 0.8]),
@@ -59,7 +59,7 @@ def repeated(values: dict[str, Tensor], num_envs: int) -> dict[str, Tensor]:
 
 def at_rest(model: Model, num_envs: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates with all joints at zero, zero velocities and zero actions."""
-    q = tensor(model.rest_q, dtype).repeat(num_envs, 1)
+    q = tensor(rigid_bodies.rest_q(model), dtype).repeat(num_envs, 1)
     return q, q.new_zeros(num_envs, model.nv), q.new_zeros(num_envs, model.nu)
 
 

@@ -45,7 +45,7 @@ def test_tree_is_the_published_one_on_a_palm(model, data):
 
 
 def test_frames_are_the_published_ones(model, data):
-    rest = [hand.rest_q for hand in (model, published_hand(data))]
+    rest = [rigid_bodies.rest_q(hand) for hand in (model, published_hand(data))]
     angles = np.random.default_rng(0).uniform(-1.0, 1.0, 16)
     frames = []
     for hand, q in zip((model, published_hand(data)), rest, strict=True):
@@ -144,7 +144,7 @@ def link_gaps(model: Model) -> dict[frozenset[str], np.ndarray]:
     lower[0] = THUMB_START
     share = random.uniform(size=(POSES, len(joints)))
     share = np.where(random.uniform(size=share.shape) < 1 / 3, share.round(), share)
-    q = tensor(np.tile(model.rest_q, (POSES, 1)))
+    q = tensor(np.tile(rigid_bodies.rest_q(model), (POSES, 1)))
     q[:, :16] = tensor(lower + share * ([joint.upper + SLACK for joint in joints] - lower))
     sim = simulator(replace(one_substep(model), collisions=()), POSES)
     poses = sim.trace(q, q.new_zeros(POSES, model.nv), q.new_zeros(POSES, model.nu)).link_pose[:, 0].numpy()

@@ -8,6 +8,7 @@ import torch
 from contacts import contacts
 from environments import make
 from gradients import Inputs, rollout
+from rigid_bodies import rest_q
 from simulators import ROBOTS, golden, simulator, tensor
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def test_states_and_all_gradients_equal_those_of_the_cpu(robot):
 def test_bodies_that_touch_each_other_move_as_on_the_cpu():
     # The cube lies in the palm, and the fingers bend into it.
     model = allegro()
-    q = tensor(model.rest_q).repeat(ENVS, 1)
+    q = tensor(rest_q(model)).repeat(ENVS, 1)
     q[:, :16] = torch.linspace(0.3, 1.2, ENVS, dtype=torch.float64)[:, None]
     q[:, 16:19] = tensor([0.0, -0.04, 0.55])
     actions = torch.linspace(-1.0, 1.0, ENVS * HORIZON * 16, dtype=torch.float64).view(ENVS, HORIZON, 16)

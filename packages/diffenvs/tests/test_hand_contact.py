@@ -135,7 +135,7 @@ def scene_inputs(scene: Scene, num_envs: int) -> Inputs:
     def normal(*shape: int) -> Tensor:
         return torch.randn(num_envs, *shape, generator=random, dtype=torch.float64)
 
-    q, qd = tensor(np.tile(HAND.rest_q, (num_envs, 1))), tensor(np.zeros((num_envs, HAND.nv)))
+    q, qd = tensor(np.tile(rigid_bodies.rest_q(HAND), (num_envs, 1))), tensor(np.zeros((num_envs, HAND.nv)))
     q[:, :16] = 0.02 * normal(16)
     q[:, 0] += HAND.links[1].joint.lower
     q[:, CUBE] = tensor(in_the_palms_frame(scene.position)) + 0.002 * normal(3)

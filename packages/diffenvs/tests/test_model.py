@@ -189,7 +189,8 @@ def test_models_are_values():
 
 def test_inertias_that_no_body_has_pass_where_a_model_says_so():
     inertia = (0.0, 0.1, 0.0, 0.0, 0.0, 0.0)
-    assert model(body(HINGE, inertia=inertia), physical_inertias=False).links[0].inertia == inertia
+    about_y = replace(HINGE, axis=(0.0, 1.0, 0.0))
+    assert model(body(about_y, inertia=inertia), physical_inertias=False).links[0].inertia == inertia
 
 
 def test_directions_are_normalised():
@@ -207,7 +208,6 @@ def test_indices_of_coordinates_and_velocities_follow_the_joints():
     assert tree.q_start == (0, 7, 7, 8, 9)
     assert tree.v_start == (0, 6, 6, 7, 8)
     assert (tree.nq, tree.nv, tree.nu) == (16, 14, 0)
-    assert tree.rest_q.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert tree.link_index("3") == 3
 
 
@@ -311,12 +311,6 @@ def test_parameter_acts_as_the_number_of_the_model_does(name, factor):
 
 def slippery(factor: float) -> Sphere:
     return Sphere(radius=0.5, material=replace(MATERIAL, friction=factor * MATERIAL.friction))
-
-
-def test_joint_that_moves_no_mass_is_refused():
-    with pytest.raises(ValueError, match="the joint of link 'body' moves no mass and has no armature"):
-        Model(name="ghost", links=(Link(name="body", parent=None, joint=HINGE),))
-    Model(name="motor", links=(Link(name="body", parent=None, joint=replace(HINGE, armature=0.1)),))
 
 
 def test_own_parameters_that_are_learnt_carry_gradients_and_are_checked():

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from environments import random_actions
-from simulators import ROBOTS
+from rigid_bodies import rest_q
+from simulators import ROBOTS, body
 
 from diffenvs import TASKS
 from diffenvs.envs.rebase import REBASE_DISTANCE, Rebase
 from diffenvs.envs.vector import DiffVectorEnv
-from diffenvs.model import Joint, JointType, Link, Model
+from diffenvs.model import Joint, JointType, Model
 from diffenvs.registration import make_task
 from diffenvs.tasks.ant import Ant
 
@@ -27,7 +28,7 @@ def rebase_of(model):
 
 def far_state(model, distance):
     """A moving robot at the given position, (1, nq), (1, nv)."""
-    q, qd = torch.tensor(model.rest_q)[None], torch.linspace(-1.0, 2.0, model.nv, dtype=torch.float64)[None]
+    q, qd = torch.tensor(rest_q(model))[None], torch.linspace(-1.0, 2.0, model.nv, dtype=torch.float64)[None]
     q[0, 0] = distance[0]
     if model.nq > model.nv:
         q[0, :3] = torch.tensor(distance)
@@ -91,9 +92,7 @@ def test_gradients_pass_the_shift_as_through_a_constant():
 
 def slider(*joints, up=(0.0, 0.0, 1.0)):
     parents = [None, *(f"l{i}" for i in range(len(joints) - 1))]
-    links = [
-        Link(name=f"l{i}", parent=p, joint=j, mass=1.0) for i, (p, j) in enumerate(zip(parents, joints, strict=True))
-    ]
+    links = [body(j, name=f"l{i}", parent=p) for i, (p, j) in enumerate(zip(parents, joints, strict=True))]
     return Model(name="slider", links=tuple(links), up=up)
 
 
@@ -109,9 +108,7 @@ X = {"type": JointType.SLIDE, "axis": (1.0, 0.0, 0.0)}
         slider(Joint(type=JointType.SLIDE, axis=(0.0, 0.0, 1.0))),
         Model(
             name="two",
-            links=tuple(
-                Link(name=name, parent=None, joint=Joint(type=JointType.FREE), mass=1.0) for name in ("a", "b")
-            ),
+            links=tuple(body(Joint(type=JointType.FREE), name=name) for name in ("a", "b")),
         ),
     ],
     ids=["pendulum", "limited cart", "cart on a spring", "lift", "two bodies"],
@@ -133,7 +130,7 @@ def test_two_crossing_slides_travel_in_their_plane():
 
 def test_free_robot_over_tilted_ground_is_shifted_along_it():
     up = np.array([1.0, 2.0, 3.0]) / math.sqrt(14.0)
-    link = Link(name="body", parent=None, joint=Joint(type=JointType.FREE), mass=1.0)
+    link = body(Joint(type=JointType.FREE))
     model = Model(name="body", links=(link,), up=tuple(up))
     q, qd = far_state(model, (30.0, -4.0, 12.0))
     origin = torch.zeros(1, 3, **F64)

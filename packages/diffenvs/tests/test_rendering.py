@@ -25,7 +25,8 @@ def _opengl():
 
 def ball(shape, **kwargs):
     """Model of one free body of a shape."""
-    link = Link(name="ball", parent=None, joint=Joint(type=JointType.FREE), mass=1.0, shapes=(shape,))
+    inertia = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+    link = Link(name="ball", parent=None, joint=Joint(type=JointType.FREE), mass=1.0, inertia=inertia, shapes=(shape,))
     return Model(name="ball", links=(link,), up=(0.0, 0.0, 1.0), **kwargs)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from diffenvs.quantities import Quaternion as Quaternion
 from diffenvs.quantities import Vector3 as Vector3
 from diffenvs.quantities import as_unit, as_vector, require_non_negative, require_positive, set_field
+from diffenvs.resistance import require_resistance
 from diffenvs.shapes import Box as Box
 from diffenvs.shapes import Capsule as Capsule
 from diffenvs.shapes import Material as Material
@@ -153,8 +154,8 @@ class Model:
     ------
     ValueError
         If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
-        world, an actuator drives a joint without an axis, a collision has no shapes or no common law, an inertia is not
-        that of a body, or a number is out of range.
+        world, nothing resists a joint, an actuator drives a joint without an axis, a collision has no shapes or no
+        common law, an inertia is not that of a body, or a number is out of range.
 
     Examples
     --------
@@ -228,7 +229,7 @@ class Model:
                 raise ValueError(f"link '{link.name}' has a free joint, so its `parent` must be None (the world).")
             index[link.name] = i
         set_field(self, "_index", index)
-        self._require_inertia()
+        require_resistance(self, "float64")
         if self.physical_inertias:
             self._require_physical_inertias()
         for actuator in self.actuators:
@@ -238,16 +239,6 @@ class Model:
         if len({actuator.link for actuator in self.actuators}) < self.nu:
             raise ValueError("`actuators` of Model must drive different joints.")
         self._require_collisions()
-
-    def _require_inertia(self) -> None:
-        """Refuse joints that nothing resists, whose acceleration would be infinite."""
-        carried = [link.mass for link in self.links]
-        for i in reversed(range(len(self.links))):
-            joint = self.links[i].joint
-            if joint.type is not JointType.FIXED and carried[i] == 0.0 and joint.armature == 0.0:
-                raise ValueError(f"the joint of link '{self.links[i].name}' moves no mass and has no armature.")
-            if self.parents[i] >= 0:
-                carried[self.parents[i]] += carried[i]
 
     def _require_physical_inertias(self) -> None:
         """Refuse inertias that break the triangle inequality, all at once."""
@@ -400,12 +391,3 @@ class Model:
     def nu(self) -> int:
         """Number of actuators."""
         return len(self.actuators)
-
-    @property
-    def rest_q(self) -> np.ndarray:
-        """Coordinates of the pose in which all joints are at zero, (nq,)."""
-        q = np.zeros(self.nq)
-        for link, start in zip(self.links, self.q_start, strict=True):
-            if link.joint.type is JointType.FREE:
-                q[start + 6] = 1.0
-        return q

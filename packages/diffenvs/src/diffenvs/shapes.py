@@ -18,6 +18,7 @@ from diffenvs.quantities import (
     require_positive,
     set_field,
 )
+from diffenvs.quaternions import rotate
 
 FrictionBound = Literal["elastic", "total"]
 
@@ -118,10 +119,8 @@ class Box:
 
     def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
         """Points in the link's frame that touch the ground first, each with its radius."""
-        u, w = np.array(self.rotation[:3]), self.rotation[3]
         corners = np.array(list(product((-1.0, 1.0), repeat=3))) * np.array(self.half_extents)
-        rotated = (2 * w * w - 1) * corners + 2 * w * np.cross(u, corners) + 2 * np.outer(corners @ u, u)
-        return tuple((as_vector("", corner, 3), 0.0) for corner in np.array(self.position) + rotated)
+        return tuple((as_vector("", corner, 3), 0.0) for corner in self.position + rotate(self.rotation, corners))
 
 
 Shape = Sphere | Capsule | Box

@@ -15,6 +15,7 @@ from diffenvs.engine import Engine, stamp_of
 from diffenvs.kernel_arguments import Structure
 from diffenvs.model import Model
 from diffenvs.parameters import ARRAYS, check_parameters, default_parameters, pack
+from diffenvs.resistance import require_resistance
 
 
 class Simulator:
@@ -39,7 +40,8 @@ class Simulator:
     Raises
     ------
     ValueError
-        If an argument is out of range, or a GPU is asked for where there is none.
+        If an argument is out of range, a GPU is asked for where there is none, or what resists a joint of the model is
+        lost in the rounding of `dtype`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Simulator:
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
         self.dtype = check_dtype(dtype)
+        require_resistance(model, str(self.dtype).removeprefix("torch."))
         self._num_threads = torch.get_num_threads() if num_threads is None else check_count("num_threads", num_threads)
         self.parameters: dict[str, Tensor] = {
             name: torch.as_tensor(value, dtype=self.dtype, device=self.device).unsqueeze(0)

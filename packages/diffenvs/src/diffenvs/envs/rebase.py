@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffenvs.envs.masks import known_empty
 from diffenvs.model import JointType, Model
+from diffenvs.quaternions import matrix
 
 REBASE_DISTANCE = 8.0
 """Horizontal distance of a robot from its origin at which the origin moves [m]; a power of two."""
@@ -99,7 +100,7 @@ def _travelling_slides(model: Model) -> list[tuple[int, np.ndarray]]:
         joint = link.joint
         if joint.type is not JointType.SLIDE or model.parents[i] != i - 1:
             break
-        rotation = rotation @ _matrix(joint.rotation)
+        rotation = rotation @ matrix(joint.rotation)
         axis = _snapped(rotation @ np.array(joint.axis))
         bound = math.isfinite(joint.lower) or math.isfinite(joint.upper) or joint.stiffness > 0.0
         crossing = [axis @ other for _, other in found]
@@ -113,9 +114,3 @@ def _snapped(axis: np.ndarray) -> np.ndarray:
     """Make components exact that are -1, 0 or 1 but for rounding, so that whole shifts stay whole."""
     whole = np.round(axis) + 0.0
     return np.where(np.abs(axis - whole) < 1e-12, whole, axis)
-
-
-def _matrix(rotation: tuple[float, float, float, float]) -> np.ndarray:
-    u, w = np.array(rotation[:3]), rotation[3]
-    cross = np.array([[0.0, -u[2], u[1]], [u[2], 0.0, -u[0]], [-u[1], u[0], 0.0]])
-    return (2 * w * w - 1) * np.eye(3) + 2 * w * cross + 2 * np.outer(u, u)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffenvs.model import JointType, Model
+from diffenvs.quaternions import conjugate, rotate
 
 _TO_XYZW, _TO_WXYZ = [4, 5, 6, 3], [6, 3, 4, 5]
 """Coordinates of a quaternion in those of a free joint, from the other order."""
@@ -35,10 +36,9 @@ def from_mujoco(model: Model, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.nd
     """
     q, qd = _copies(model, qpos=qpos, qvel=qvel)
     for c, d in _free_joints(model):
-        position, rotation = q[..., c : c + 3], q[..., c + 3 : c + 7]
-        omega = _rotated(rotation[..., 0:1], rotation[..., 1:4], qd[..., d + 3 : d + 6])
-        linear = qd[..., d : d + 3] - np.cross(omega, position)
         q[..., c : c + 7] = q[..., c + np.array([0, 1, 2, *_TO_XYZW])]
+        omega = rotate(q[..., c + 3 : c + 7], qd[..., d + 3 : d + 6])
+        linear = qd[..., d : d + 3] - np.cross(omega, q[..., c : c + 3])
         qd[..., d : d + 6] = np.concatenate([omega, linear], axis=-1)
     return q, qd
 
@@ -47,10 +47,9 @@ def to_mujoco(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, 
     """Translate our states to MuJoCo's ``qpos`` and ``qvel``: the inverse of :func:`from_mujoco`."""
     qpos, qvel = _copies(model, q=q, qd=qd)
     for c, d in _free_joints(model):
-        position, rotation = qpos[..., c : c + 3], qpos[..., c + 3 : c + 7]
         omega = qvel[..., d : d + 3]
-        linear = qvel[..., d + 3 : d + 6] + np.cross(omega, position)
-        turned = _rotated(rotation[..., 3:4], -rotation[..., 0:3], omega)
+        linear = qvel[..., d + 3 : d + 6] + np.cross(omega, qpos[..., c : c + 3])
+        turned = rotate(conjugate(qpos[..., c + 3 : c + 7]), omega)
         qpos[..., c : c + 7] = qpos[..., c + np.array([0, 1, 2, *_TO_WXYZ])]
         qvel[..., d : d + 6] = np.concatenate([linear, turned], axis=-1)
     return qpos, qvel
@@ -69,9 +68,3 @@ def _free_joints(model: Model) -> list[tuple[int, int]]:
     """First coordinate and first velocity of each free joint."""
     starts = zip(model.links, model.q_start, model.v_start, strict=True)
     return [(c, d) for link, c, d in starts if link.joint.type is JointType.FREE]
-
-
-def _rotated(w: np.ndarray, u: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Rotate by unit quaternions of scalar and vector parts ``w`` and ``u``."""
-    across = 2.0 * np.cross(u, x)
-    return x + w * across + np.cross(u, across)

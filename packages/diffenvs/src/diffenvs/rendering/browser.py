@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from diffenvs.model import Box, Capsule, Sphere
-from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, axis_rotation, turned
+from diffenvs.quaternions import from_z
+from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, turned
 from diffenvs.rendering.view import TaskView
 from diffenvs.state import State
 
@@ -194,7 +195,7 @@ def _add_shape(server: viser.ViserServer, name: str, shape: Any, colour: Colour)
     if isinstance(shape, Sphere):
         mesh = trimesh.creation.icosphere(subdivisions=3, radius=shape.radius)
     elif isinstance(shape, Capsule):
-        rotation = axis_rotation(np.array(shape.axis))
+        rotation = from_z(np.array(shape.axis))
         mesh = trimesh.creation.capsule(height=2.0 * shape.half_length, radius=shape.radius, count=[24, 24])
     else:
         mesh = trimesh.creation.box(extents=2.0 * np.array(shape.half_extents))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from diffenvs.model import Capsule, Sphere
-from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, axis_rotation, turned
+from diffenvs.quaternions import from_z
+from diffenvs.rendering.scene import CHECKER, GHOST_OPACITY, Colour, Scene, turned
 from diffenvs.rendering.view import TaskView
 from diffenvs.state import State
 
@@ -182,7 +183,7 @@ def _add_shape(body: Any, shape: Any, colour: Colour) -> None:
         kind, size, rotation = mujoco.mjtGeom.mjGEOM_SPHERE, [shape.radius, 0.0, 0.0], (0.0, 0.0, 0.0, 1.0)
     elif isinstance(shape, Capsule):
         kind, size = mujoco.mjtGeom.mjGEOM_CAPSULE, [shape.radius, shape.half_length, 0.0]
-        rotation = axis_rotation(np.array(shape.axis))
+        rotation = from_z(np.array(shape.axis))
     else:
         kind, size, rotation = mujoco.mjtGeom.mjGEOM_BOX, list(shape.half_extents), shape.rotation
     x, y, z, w = rotation

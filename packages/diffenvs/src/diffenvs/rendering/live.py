@@ -8,8 +8,8 @@ import time
 import numpy as np
 import viser
 
+from diffenvs.quaternions import rotate
 from diffenvs.rendering.browser import BrowserScene, prepare, quiet
-from diffenvs.rendering.scene import rotate
 from diffenvs.rendering.view import TaskView
 from diffenvs.state import State
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffenvs.model import Box, Capsule, JointType, Material, Model, Shape
+from diffenvs.quaternions import conjugate, from_z, product, rotate
 
 Colour = tuple[float, float, float, float]
 """Red, green, blue and opacity, 0 to 1."""
@@ -77,13 +78,13 @@ class Scene:
         shapes = tuple((i, _slim(shape, i), colours[i]) for i, link in enumerate(model.links) for shape in link.shapes)
         if not shapes:
             raise ValueError(f"there is nothing to draw: no link of '{model.name}' has shapes.")
-        rotation = _turn_to_z(np.array(model.up))
+        rotation = conjugate(from_z(np.array(model.up)))
         anchor = shapes[0][0]
         poses = turned(start_pose, rotation)
         low, high = np.full(3, np.inf), np.full(3, -np.inf)
         for i, shape, _ in shapes:
             for point, radius in shape.contact_points():
-                position = poses[i, :3] + rotate(poses[i, 3:], np.array(point))
+                position = poses[i, :3] + rotate(poses[i, 3:], point)
                 low, high = np.minimum(low, position - radius), np.maximum(high, position + radius)
         centre = 0.5 * (low + high)
         centre[:2] -= poses[anchor, :2]
@@ -99,29 +100,7 @@ class Scene:
 
 def turned(poses: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """Turn poses (..., 7) by a quaternion (x, y, z, w) about the origin."""
-    u, w = rotation[:3], rotation[3]
-    v, s = poses[..., 3:6], poses[..., 6:]
-    vector = w * v + s * u + np.cross(u, v)
-    return np.concatenate([rotate(rotation, poses[..., :3]), vector, w * s - (v @ u)[..., np.newaxis]], axis=-1)
-
-
-def rotate(quaternion: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Rotate vectors (..., 3) by a unit quaternion (x, y, z, w)."""
-    u, w = quaternion[:3], quaternion[3]
-    return x + 2.0 * np.cross(u, np.cross(u, x) + w * x)
-
-
-def axis_rotation(axis: np.ndarray) -> np.ndarray:
-    """Quaternion (x, y, z, w) that turns z into a unit vector."""
-    if axis[2] < -1.0 + 1e-12:
-        return np.array([1.0, 0.0, 0.0, 0.0])
-    quaternion = np.array([-axis[1], axis[0], 0.0, 1.0 + axis[2]])
-    return quaternion / np.linalg.norm(quaternion)
-
-
-def _turn_to_z(up: np.ndarray) -> np.ndarray:
-    inverse = axis_rotation(up)
-    return np.append(-inverse[:3], inverse[3])
+    return np.concatenate([rotate(rotation, poses[..., :3]), product(rotation, poses[..., 3:])], axis=-1)
 
 
 def _bones(model: Model, radius: float) -> list[tuple[int, Capsule]]:
