@@ -83,6 +83,13 @@ def test_trace_equals_that_of_the_cpu(robot):
         torch.testing.assert_close(ours, theirs, rtol=0.0, atol=SAME * max(1.0, float(theirs.abs().max())), msg=name)
 
 
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_poses_of_links_equal_those_of_the_cpu(robot):
+    q = inputs(robot)["q"]
+    ours, theirs = (simulator(ROBOTS[robot], ENVS, device=d).link_poses(q.to(d)).cpu() for d in ("cuda", "cpu"))
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=SAME)
+
+
 def test_environment_does_not_depend_on_their_number():
     many, one = simulator(ROBOTS["ant"], ENVS, device="cuda"), simulator(ROBOTS["ant"], 1, device="cuda")
     expected = window(many, leaves(inputs("ant"), "cuda"))

@@ -12,6 +12,7 @@ import torch
 
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.rendering.view import TaskView
+from diffenvs.simulator import Simulator
 
 
 @pytest.fixture
@@ -85,6 +86,26 @@ def test_contact_forces_carry_the_weight_of_what_rests():
     touched = forces[..., 1] > 0.0
     assert touched.any()
     assert np.abs(points[touched][:, 1]).max() < 0.3  # near the ground, in the span of the feet
+    env.close()
+
+
+def test_contact_forces_are_those_of_the_episode_that_is_drawn():
+    env = DiffVectorEnv(
+        "diffenvs/Ant-v0", num_envs=3, dtype="float64", render_mode="human", randomize={"contact_stiffness": (0.1, 10)}
+    )
+    env.reset(seed=0)
+    state = env.get_state()
+    state["q"][:, 1] = 0.4  # the feet are in the ground
+    for _ in range(2):
+        env.step(torch.zeros(3, 8, dtype=torch.float64))
+        env.reset()
+        env.set_state({"q": state["q"], "qd": state["qd"]})
+        _, forces = env._pictures._live._view.contact_forces(env._now)
+        simulator = Simulator(env.model, 3, dtype="float64")
+        simulator.parameters.update(env.parameters)
+        _, expected = TaskView(env.task, simulator, env._now).contact_forces(env._now)
+        assert (expected.sum(1)[:, 1] > 0.0).all()
+        np.testing.assert_array_equal(forces, expected)
     env.close()
 
 

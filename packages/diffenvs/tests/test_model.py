@@ -276,6 +276,10 @@ def test_array_of_numpy_is_refused_as_a_state():
     _, qd, action = at_rest(ROBOTS["hopper"], 2)
     with pytest.raises(TypeError, match=r"q must be a torch.Tensor. Got ndarray"):
         simulator(ROBOTS["hopper"], 2).step(np.zeros((2, 6)), qd, action)
+    with pytest.raises(TypeError, match=r"q must be a torch.Tensor. Got ndarray"):
+        simulator(ROBOTS["hopper"], 2).link_poses(np.zeros((2, 6)))
+    with pytest.raises(ValueError, match=r"q must be \(2, 6\) torch.float64 on cpu. Got \(1, 6\)"):
+        simulator(ROBOTS["hopper"], 2).link_poses(tensor(np.zeros((1, 6))))
 
 
 def test_tensors_need_not_be_contiguous():

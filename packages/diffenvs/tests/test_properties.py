@@ -116,6 +116,19 @@ def gradients(sim: Simulator, state: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 @given(trees())
+def test_poses_are_those_of_the_step_and_of_rotation_matrices(model):
+    q, qd, action = random_state(model)
+    sim = float64(model)
+    poses = sim.link_poses(q)
+    close(poses.numpy(), sim.trace(q, qd, action).link_pose[:, 0].numpy(), EXACT)
+    still = np.zeros(model.nv)
+    for n in range(ENVS):
+        for pose, frame in zip(poses[n].numpy(), rigid_bodies.frames(model, q[n].numpy(), still, still), strict=True):
+            close(pose[:3], frame.p, EXACT)
+            close(rigid_bodies.matrix(pose[3:]), frame.R, EXACT)
+
+
+@given(trees())
 def test_mass_matrix_is_symmetric_positive_definite_and_the_sum_over_the_links(model):
     q, qd, action = random_state(model)
     for ours, q_n in zip(float64(model).trace(q, qd, action).mass_matrix[:, 0].numpy(), q.numpy(), strict=True):

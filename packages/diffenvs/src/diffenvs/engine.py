@@ -17,6 +17,7 @@ from torch import Tensor
 from diffenvs.kernel_arguments import Scratch, Structure, as_warp, make_constants, make_tree
 from diffenvs.kernels.arguments import Tree, arguments
 from diffenvs.kernels.control_step import control_step
+from diffenvs.kernels.kinematics import link_poses
 from diffenvs.parameters import ARRAYS
 from diffenvs.spatial import algebra
 
@@ -39,6 +40,7 @@ class Engine:
         lanes: int | None = None,
     ) -> None:
         model, real = structure.model, REAL[dtype]
+        self._real, self._links = real, len(model.links)
         types = algebra(real)
         self.num_envs = num_envs
         self._device = device
@@ -106,6 +108,24 @@ class Engine:
         self._run(adjoint=True, parameter_gradients=parameter_gradients)
         return [self.gradients[name].clone() if name in wanted else None for name in (*INPUTS, *ARRAYS)]
 
+    def link_poses(self, q: Tensor) -> Tensor:
+        """Poses of the links at coordinates (N, nq), (N, links, 7)."""
+        poses = q.new_empty(self.num_envs, self._links + 1, 7)
+        with _quiet():
+            wp.launch(
+                link_poses(self._real),
+                dim=self.num_envs,
+                inputs=[self._tree, self._constants, as_warp(q.contiguous(), self._real)],
+                outputs=[as_warp(poses, algebra(self._real).transform)],
+                device=wp.device_from_torch(self._device),
+                stream=self._stream(),
+            )
+        return poses[:, 1:]
+
+    def _stream(self) -> Any:
+        """Torch's stream, on a GPU."""
+        return wp.stream_from_torch(torch.cuda.current_stream(self._device)) if self._device.type == "cuda" else None
+
     def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
         for name, value in zip(INPUTS, (q, qd, action), strict=True):
             self.values[name].copy_(value)
@@ -126,7 +146,7 @@ class Engine:
                 self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
         launches = self._launches[key]
         if self._device.type == "cuda":
-            launches[0].launch(stream=wp.stream_from_torch(torch.cuda.current_stream(self._device)))
+            launches[0].launch(stream=self._stream())
             return
         # The calling thread takes the first part, the pool the others.
         pending = [_pool(len(launches)).submit(launch.launch) for launch in launches[1:]]

@@ -126,6 +126,22 @@ class Simulator:
         engine.forward(q.detach(), qd.detach(), action.detach(), [value.detach() for value in packed])
         return Trace.of(self._structure, engine.scratch[0].values)
 
+    def link_poses(self, q: Tensor) -> Tensor:
+        """Poses of all links: position [m] and quaternion (x, y, z, w), (N, links, 7); nothing is differentiated.
+
+        Parameters
+        ----------
+        q
+            Coordinates, (N, nq).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no tensor, or has the wrong shape, dtype or device.
+        """
+        self._check("q", q, self.model.nq)
+        return self._engine.link_poses(q.detach())
+
     def _arguments(
         self, q: Tensor, qd: Tensor, action: Tensor, parameters: Mapping[str, Tensor] | None
     ) -> list[Tensor]:

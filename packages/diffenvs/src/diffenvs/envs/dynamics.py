@@ -88,6 +88,11 @@ class Dynamics:
         """Observation of a state, (N, obs)."""
         return self.task.observation(state, state.action)
 
+    def simulator_for(self, state: EnvState) -> Simulator:
+        """Return the simulator, with the parameters of the state's episodes."""
+        self.parameters.apply(state.factors)
+        return self.simulator
+
     def advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> Transition:
         """Advance all environments by one control step.
 
@@ -125,8 +130,7 @@ class Dynamics:
 
     def _simulate(self, now: EnvState, action: Tensor) -> tuple[EnvState, Tensor]:
         """Step the simulator; environments that become invalid stay where they were, without gradient."""
-        self.parameters.apply(now.factors)
-        q, qd = self.simulator.step(now.q, now.qd, action)
+        q, qd = self.simulator_for(now).step(now.q, now.qd, action)
         broken = ~is_valid(q, qd)
         if not known_empty(broken):
             column = broken.unsqueeze(-1)

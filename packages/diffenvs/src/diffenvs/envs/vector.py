@@ -433,7 +433,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ImportError, RuntimeError
             If the renderer or the system's OpenGL is missing; the message says what to install.
         """
-        return self._pictures.draw(self._open().simulator, self._started())
+        state = self._started()
+        return self._pictures.draw(self._open().simulator_for(state), state)
 
     def record_replay(self, environment: int = 0, every: int = 2) -> TaskReplay:
         """Begin to record one of the environments, for an HTML file that plays in any browser without a network.

@@ -9,10 +9,13 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import Tree, arguments
 from diffenvs.model import JointType
 from diffenvs.spatial import algebra
 
+FIXED = wp.constant(int(JointType.FIXED))
 HINGE = wp.constant(int(JointType.HINGE))
+FREE = wp.constant(int(JointType.FREE))
 
 
 @functools.cache
@@ -65,3 +68,32 @@ def kinematics(real: Any) -> SimpleNamespace:
     return SimpleNamespace(
         free_pose=free_pose, free_velocity=free_velocity, joint_pose=joint_pose, motion_subspace=motion_subspace
     )
+
+
+@functools.cache
+def link_poses(real: Any) -> Any:
+    """Kernel of the poses X_WB alone, [environment, link], after that of the world; it has no adjoint."""
+    types = algebra(real)
+    vec3, quat, transform, compose = types.vec3, types.quat, types.transform, types.compose
+    Constants = arguments(real).Constants
+    stage = kinematics(real)
+    free_pose, joint_pose = stage.free_pose, stage.joint_pose
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def kernel(tree: Tree, constants: Constants, q: wp.array2d[real], pose_out: wp.array2d[transform]):
+        env = wp.tid()
+        q_env = q[env]
+        pose_env = pose_out[env]
+        zero = real(0.0)
+        pose_env[0] = transform(vec3(zero, zero, zero), quat(zero, zero, zero, real(1.0)))
+        for i in range(tree.links):
+            link = tree.link[i]
+            if link[1] == FREE:
+                X_WB = free_pose(q_env, link[2])
+            else:
+                X_WB = compose(pose_env[link[0]], constants.joint_frame[i])
+                if link[1] != FIXED:
+                    X_WB = joint_pose(X_WB, link[1], constants.joint_axis[i], q_env[link[2]])
+            pose_env[i + 1] = X_WB
+
+    return kernel

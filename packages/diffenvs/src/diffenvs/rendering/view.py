@@ -28,6 +28,8 @@ class TaskView:
         The task.
     simulator
         Of the task's model.
+    state
+        Any state; the links whose ghosts the task shows in it are those of the scene.
     """
 
     def __init__(self, task: AbstractTask, simulator: Simulator, state: State) -> None:
@@ -55,7 +57,7 @@ class TaskView:
         """Force of all contacts of each link, and a point that it acts through.
 
         It is the difference that contact makes to what the links need to move as they do, so that the law of contact
-        stays in the kernel alone.
+        stays in the kernel alone. The simulator must have the parameters of the state.
 
         Returns
         -------
@@ -81,6 +83,4 @@ class TaskView:
         return origin + np.divide(lever, square, out=np.zeros_like(lever), where=square > 0.0), force
 
     def _link_poses(self, q: Tensor) -> np.ndarray:
-        model = self._simulator.model
-        still, idle = q.new_zeros(len(q), model.nv), q.new_zeros(len(q), model.nu)
-        return self._simulator.trace(q, still, idle).link_pose[:, 0].double().cpu().numpy()
+        return self._simulator.link_poses(q).double().cpu().numpy()
