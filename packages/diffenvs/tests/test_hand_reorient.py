@@ -206,15 +206,15 @@ def test_goal_that_is_reached_is_rewarded_counted_and_replaced_in_the_same_step(
     assert memory[:, 4].tolist() == [1.0, 1.0, 0.0, 0.0]
     assert (memory[:, :4] != start["memory"][:, :4]).any(1).tolist() == [True, True, False, False]
     # Between 0.0945 and 0.1 rad the goal is used up without a bonus.
-    bonus = info["final_info"]["success"]
+    bonus = info["reward_terms"]["success"]
     assert (bonus > 120.0).tolist() == [True, False, False, False]
     assert (bonus < 1e-6).tolist() == [False, True, True, True]
     # The observation shows the next goal, the reward is that of the last.
     assert torch.equal(env.task.entry(observation, "goal_rotation"), memory[:, :4])
     assert torch.equal(info["final_obs"], observation)
     near = 1 / (0.1 + tensor([0.05, 0.097, 0.11, 3.0]))
-    torch.testing.assert_close(info["final_info"]["rotation"], near, rtol=0, atol=1e-3)
-    torch.testing.assert_close(reward, sum(info["final_info"].values()))
+    torch.testing.assert_close(info["reward_terms"]["rotation"], near, rtol=0, atol=1e-3)
+    torch.testing.assert_close(reward, sum(info["reward_terms"].values()))
     assert not (terminated | truncated).any()
     assert env.state["step_count"].tolist() == [1] * 4
 

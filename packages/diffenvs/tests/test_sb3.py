@@ -68,12 +68,13 @@ def test_everything_is_what_stable_baselines_makes_of_single_environments(dtype)
         np.testing.assert_array_equal(dones, dones_)
         assert (obs.dtype, rewards.dtype, dones.dtype) == (obs_.dtype, rewards_.dtype, dones_.dtype)
         for i in np.flatnonzero(dones):
-            np.testing.assert_array_equal(infos[i]["terminal_observation"], infos_[i]["terminal_observation"])
-            assert infos[i]["TimeLimit.truncated"] == infos_[i]["TimeLimit.truncated"]
-            assert infos[i]["episode"]["l"] == infos_[i]["episode"]["l"]
-            assert infos[i]["episode"]["r"] == pytest.approx(infos_[i]["episode"]["r"], abs=1e-5)
+            mine, expected = infos[i].pop("episode"), infos_[i].pop("episode")
+            assert mine["l"] == expected["l"]
+            assert mine["r"] == pytest.approx(expected["r"], abs=1e-5)
+            np.testing.assert_array_equal(infos[i].pop("terminal_observation"), infos_[i].pop("terminal_observation"))
             ends.append(infos[i]["TimeLimit.truncated"])
-        assert all(infos[i] == {} for i in np.flatnonzero(~dones))
+        assert infos == infos_
+        assert set(infos[0]) == {"non_finite", "reward_terms", "TimeLimit.truncated"}
     assert {True, False} == set(ends), "the test must see both kinds of ends"
 
 
@@ -82,7 +83,7 @@ def test_returned_arrays_stay_as_they_are():
     kept = [env.reset()]
     for _ in range(2):
         obs, rewards, dones, infos = env.step(np.zeros((3, 3)))
-        kept += [obs, rewards, dones, *(info["terminal_observation"] for info in infos if info)]
+        kept += [obs, rewards, dones, *(info["terminal_observation"] for info in infos if "episode" in info)]
     copies = [array.copy() for array in kept]
     env.step(np.ones((3, 3)))
     for array, copy in zip(kept, copies, strict=True):
@@ -121,7 +122,7 @@ def test_statistics_are_of_whole_episodes_whatever_is_reset():
     for _ in range(8):
         _, _, _, infos = env.step(np.ones((2, 3)))
         for i, info in enumerate(infos):
-            seen[i] += [info["episode"]["l"]] if info else []
+            seen[i] += [info["episode"]["l"]] if "episode" in info else []
     assert seen == {0: [4, 4], 1: [4, 4]}
 
 
@@ -166,20 +167,50 @@ def test_attributes_and_methods_are_those_of_the_vector_environment():
     assert env.get_attr("max_episode_steps", indices=[0, -1]) == [9, 9]
     assert env.has_attr("task")
     assert not env.has_attr("colour")
-    env.set_attr("colour", "red")
-    assert env.env.colour == "red"
-    assert [value.tolist() for value in env.env_method("get_state")[2].values()][5] == [0, 0, 0]
+    env.set_attr("max_episode_steps", 7)
+    assert env.env.max_episode_steps == 7
     assert env.env_is_wrapped(Monitor) == [True] * 3
     assert env.env_is_wrapped(gymnasium.wrappers.TimeLimit, indices=1) == [False]
-    for use in (
-        lambda: env.set_attr("colour", "blue", indices=0),
-        lambda: env.env_method("get_state", indices=[0, 2]),
-    ):
-        with pytest.raises(ValueError, match=r"indices must be None: the environments share .* Got"):
-            use()
     with pytest.raises(IndexError):
         env.get_attr("task", indices=3)
-    assert env.env.colour == "red"
+
+
+def test_what_has_a_row_for_each_environment_is_divided_among_them():
+    env = vec_env(randomize={"mass": (0.5, 2.0)})
+    env.seed(0)
+    env.reset()
+    state, parameters = env.env.get_state(), env.env.parameters
+    for given in (env.env_method("get_state"), env.get_attr("state")):
+        for i, own in enumerate(given):
+            assert set(own) == set(state)
+            assert own["step_count"] == 0
+            np.testing.assert_array_equal(own["q"], state["q"][i].numpy())
+    for i, own in enumerate(env.get_attr("parameters")):
+        np.testing.assert_array_equal(own["mass"], parameters["mass"][i].numpy())
+        np.testing.assert_array_equal(own["gear"], parameters["gear"][0].numpy())  # all have one
+    assert env.get_attr("metadata") == [env.env.metadata] * 3
+    assert env.env_method("set_parameters", {}) == [None] * 3
+    for own in env.get_attr("state", indices=[2]):
+        own["q"][:] = np.nan
+    assert torch.equal(env.env.get_state()["q"], state["q"]), "what is handed out must be copies"
+
+
+def test_uses_that_would_do_something_else_are_refused():
+    env = vec_env(max_episode_steps=9)
+    env.reset()
+    for use, error, message in (
+        (lambda: env.set_attr("max_episode_steps", 5, indices=0), ValueError, "indices must be None: the environments"),
+        (lambda: env.env_method("get_state", indices=[0, 2]), ValueError, "indices must be None: the environments"),
+        (lambda: env.env_method("reset"), ValueError, "`reset` must be called of the SB3VecEnv itself, not by env_met"),
+        (lambda: env.env_method("hop"), AttributeError, "hop"),
+        (lambda: env.get_attr("colour"), AttributeError, "colour"),
+        (lambda: env.set_attr("colour", "red"), AttributeError, "the environment has no attribute 'colour' to set"),
+        (lambda: env.set_attr("state", {}), AttributeError, "state"),
+    ):
+        with pytest.raises(error, match=message):
+            use()
+    assert env.env.max_episode_steps == 9
+    assert not env.has_attr("colour")
 
 
 def test_pictures_are_those_of_the_vector_environment():

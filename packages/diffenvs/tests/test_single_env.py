@@ -42,7 +42,8 @@ def test_values_are_those_of_the_vector_environment():
         observations, rewards, *_ = envs.step(action[None])
         assert np.array_equal(observation, observations[0].numpy())
         assert reward == float(rewards)
-        assert (terminated, truncated, info) == (False, False, {"non_finite": False})
+        assert (terminated, truncated, info["non_finite"]) == (False, False, False)
+        assert sum(info["reward_terms"].values()) == pytest.approx(reward, abs=1e-6)
 
 
 def test_gymnasiums_time_limit_truncates():

@@ -1,5 +1,7 @@
 """check_vector_env passes an environment that keeps the contract and names the clause that a broken one breaks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from diffenvs import testing
 from diffenvs.testing import check_vector_env
 
 
@@ -165,6 +168,18 @@ class NoFinalInfo(Pushed):
         return *result, info
 
 
+class FinalInfoOfOtherKind(Pushed):
+    def advance(self, actions):
+        *result, info = super().advance(actions)
+        return *result, info | {"final_info": info["final_obs"]}
+
+
+class WordsInInfo(Pushed):
+    def advance(self, actions):
+        *result, info = super().advance(actions)
+        return *result, info | {"final_info": {"map": "flat"}}
+
+
 class ReturnsItsBuffer(Pushed):
     def advance(self, actions):
         _, *rest = super().advance(actions)
@@ -281,6 +296,8 @@ BROKEN = {
     FinalObsAfterTheReset: "final_obs must be the observation before the reset where an episode ended",
     WrongFinalMask: "_final_obs must be the environments whose episode ended",
     NoFinalInfo: "under SAME_STEP info must have final_info and _final_info",
+    FinalInfoOfOtherKind: "final_info must be the info of the step, a dictionary",
+    WordsInInfo: r"info\['final_info'\]\['map'\] must be a tensor with a row for each environment",
     ReturnsItsBuffer: "writing into returned tensors must not change the environment",
     WritesIntoActions: "step must not change the actions",
     ForgetsTheSeed: "reset with one seed must return equal observations",
@@ -304,6 +321,14 @@ BROKEN = {
 def test_a_broken_environment_is_named_by_the_clause_it_breaks(broken):
     with pytest.raises(AssertionError, match=BROKEN[broken]):
         check_vector_env(broken())
+
+
+def test_broken_environments_are_named_where_python_drops_asserts():
+    path = Path(testing.__file__)
+    optimised = {"__name__": testing.__name__}
+    exec(compile(path.read_text(), path, "exec", optimize=2), optimised)
+    with pytest.raises(AssertionError, match="rewards must be finite"):
+        optimised["check_vector_env"](NanReward())
 
 
 class NextStepWithReward(Pushed):

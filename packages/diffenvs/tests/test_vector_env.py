@@ -12,6 +12,7 @@ import torch
 from environments import IDS, MODES, make, random_actions
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import vector
 
 import diffenvs
 from diffenvs.envs.vector import DiffVectorEnv
@@ -151,7 +152,8 @@ def test_next_step_mode_ignores_the_action_of_the_step_that_resets():
     assert not torch.equal(observation, last[0])
     assert not reward.any()
     assert not (terminated | truncated).any()
-    assert set(info) == {"non_finite"}
+    assert set(info) == {"non_finite", "reward_terms"}
+    assert not any(term.any() for term in info["reward_terms"].values())
     assert env.get_state()["step_count"].tolist() == [0, 0, 0]
     assert not env.step(actions[0])[3].any()
 
@@ -167,13 +169,53 @@ def test_disabled_mode_refuses_to_step_what_is_done_until_it_is_reset():
     env.step(action)
 
 
-def test_final_info_holds_the_terms_of_the_reward():
+@pytest.mark.parametrize("mode", MODES)
+def test_info_holds_the_terms_of_the_reward_in_every_step(mode):
+    env = make(autoreset_mode=mode, max_episode_steps=2)
+    assert env.reset(seed=0)[1] == {}
+    for action in random_actions(env, 7):
+        _, reward, terminated, truncated, info = env.step(action)
+        terms = info["reward_terms"]
+        assert set(terms) == {"progress", "height", "angle", "action"}
+        torch.testing.assert_close(torch.stack(list(terms.values())).sum(0), reward)
+        final = {"final_obs", "_final_obs", "final_info", "_final_info"} if mode == "SameStep" else set()
+        assert set(info) == {"non_finite", "reward_terms"} | final
+        if mode == "Disabled" and bool((terminated | truncated).any()):
+            env.reset(options={"reset_mask": terminated | truncated})
+
+
+def test_terms_of_the_reward_have_no_graph():
     env = make()
     env.reset(seed=0)
-    _, reward, _, _, info = env.step(random_actions(env, 1)[0])
-    assert set(info["final_info"]) == {"progress", "height", "angle", "action"}
-    torch.testing.assert_close(torch.stack(list(info["final_info"].values())).sum(0), reward)
-    assert not any(term.requires_grad for term in info["final_info"].values())
+    _, reward, _, _, info = env.step_grad(random_actions(env, 1)[0].requires_grad_())
+    assert reward.requires_grad
+    for told in (info, info["final_info"]):
+        assert not any(term.requires_grad for term in told["reward_terms"].values())
+
+
+def test_final_info_is_that_of_single_environments_where_an_episode_ended():
+    # Gymnasium's own vector environment collects what the single environments return.
+    fields = {"max_episode_steps": 4, "termination_height": -0.05, "reset_noise": False}
+    ours = vector.DictInfoToList(vector.ArrayConversion(make(num_envs=2, **fields), env_xp=torch, target_xp=np))
+    spec = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}}
+    theirs = gymnasium.make_vec("diffenvs/Hopper-v0", num_envs=2, **spec, **fields)
+    theirs = vector.DictInfoToList(theirs)
+    for env in (ours, theirs):
+        env.reset(seed=0)
+    ended = 0
+    for action in random_actions(ours.unwrapped, 9).numpy() * [[[1.0], [0.1]]]:
+        mine, expected = ours.step(action.astype(np.float32))[4], theirs.step(action.astype(np.float32))[4]
+        for told, wanted in zip(mine, expected, strict=True):
+            if "final_info" not in wanted:  # the info of a reset is empty, and their step's is in the final one
+                assert told["reward_terms"] == pytest.approx(wanted["reward_terms"], abs=1e-6)
+            assert ("final_info" in told) is ("final_info" in wanted)
+            if "final_info" in wanted:
+                ended += 1
+                assert told["final_info"]["non_finite"] == wanted["final_info"]["non_finite"]
+                assert told["final_info"]["reward_terms"] == pytest.approx(
+                    wanted["final_info"]["reward_terms"], abs=1e-6
+                )
+    assert ended >= 4
 
 
 def test_reward_is_of_the_observation_before_the_step_and_the_clipped_action():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -26,10 +26,11 @@ except ModuleNotFoundError as error:
 class SB3VecEnv(VecEnv):
     """A vector environment as Stable-Baselines3's ``VecEnv``: NumPy arrays, one info dictionary an environment.
 
-    Where an episode ended, its info has ``terminal_observation``, ``TimeLimit.truncated`` and ``episode``, the return
-    "r", length "l" and time "t" [s] that a ``Monitor`` would report; ``evaluate_policy`` takes it for one. All
-    environments share their attributes. `seed` seeds them all with one number: their random streams differ by their
-    index. Conversion and statistics are Gymnasium's, no gradient passes.
+    Each info has ``non_finite``, ``reward_terms`` and ``TimeLimit.truncated``, and where an episode ended
+    ``terminal_observation`` and ``episode``, the return "r", length "l" and time "t" [s] that a ``Monitor`` would
+    report; ``evaluate_policy`` takes it for one. Attributes and results of methods are those of the vector environment;
+    of what has a row for each environment, each gets its own. `seed` seeds them all with one number: their random
+    streams differ by their index. Conversion and statistics are Gymnasium's, no gradient passes.
 
     The package rpo imports no simulator: its algorithms take `env` itself, and for its PPO it has ``rpo.TorchVecEnv``,
     which adapts whatever keeps its protocol.
@@ -114,11 +115,11 @@ class SB3VecEnv(VecEnv):
         actions, self._actions = self._actions, None
         observations, rewards, terminated, truncated, info = self._statistics.step(actions)
         dones = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        told = {name: info[name] for name in ("non_finite", "reward_terms")} | {"TimeLimit.truncated": truncated}
+        infos = _each(told, self.num_envs)
         for i in np.flatnonzero(dones):
-            infos[i] = {
+            infos[i] |= {
                 "terminal_observation": info["final_obs"][i],
-                "TimeLimit.truncated": bool(truncated[i]),
                 "episode": {
                     "r": float(info["episode"]["r"][i]),
                     "l": int(info["episode"]["l"][i]),
@@ -132,26 +133,45 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of the vector environment, once an index."""
-        return [getattr(self.env, attr_name) for _ in self._positions(indices)]
+        """Return an attribute, once an index; arrays in place of tensors.
+
+        Tensors, also in dictionaries, have a row an environment or one for all, of which each gets its own.
+        """
+        values = _each(getattr(self.env, attr_name), self.num_envs)
+        return [values[i] for i in self._positions(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the vector environment; ValueError if only some of the environments should have it."""
+        """Set an attribute of the vector environment, for all environments.
+
+        Raises
+        ------
+        AttributeError
+            If it has no such attribute, or one that cannot be set.
+        ValueError
+            If only some of the environments should have it.
+        """
         self._check_all(indices)
+        if not hasattr(self.env, attr_name):
+            raise AttributeError(f"the environment has no attribute '{attr_name}' to set.")
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the vector environment once, and return its result once an environment.
+        """Call a method of the vector environment once, and return to each environment its part of the result.
+
+        Arguments are those for all environments; parts are as of :meth:`get_attr`.
 
         Raises
         ------
         ValueError
-            If it should be called for some of the environments only.
+            If it should be called for some of the environments only, or is one of this class, such as ``reset``, which
+            keeps the statistics of episodes.
         """
         self._check_all(indices)
-        return [getattr(self.env, method_name)(*method_args, **method_kwargs)] * self.num_envs
+        if hasattr(VecEnv, method_name):
+            raise ValueError(f"`{method_name}` must be called of the SB3VecEnv itself, not by env_method.")
+        return _each(getattr(self.env, method_name)(*method_args, **method_kwargs), self.num_envs)
 
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Whether there is such a wrapper, once an index: a ``Monitor``, for its statistics are reported."""
@@ -170,3 +190,15 @@ class SB3VecEnv(VecEnv):
     def _check_all(self, indices: VecEnvIndices) -> None:
         if set(self._positions(indices)) != set(range(self.num_envs)):
             raise ValueError(f"indices must be None: the environments share attributes and methods. Got {indices!r}.")
+
+
+def _each(value: Any, num_envs: int) -> list[Any]:
+    """Part of each environment: its row of tensors and arrays with one each or one for all; all of other things."""
+    if isinstance(value, Mapping):
+        parts = {name: _each(item, num_envs) for name, item in value.items()}
+        return [{name: part[i] for name, part in parts.items()} for i in range(num_envs)]
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    if not isinstance(array, np.ndarray) or array.shape[:1] not in ((1,), (num_envs,)):
+        return [value] * num_envs
+    rows = np.repeat(array, num_envs // len(array), axis=0)
+    return rows.tolist() if rows.ndim == 1 else list(rows)

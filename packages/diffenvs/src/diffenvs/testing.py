@@ -99,8 +99,8 @@ class _Check:
         self.env = env
         self.n = env.num_envs
         self.mode = env.metadata.get("autoreset_mode")
-        assert isinstance(self.mode, AutoresetMode), "metadata['autoreset_mode'] must be an AutoresetMode."
-        assert self.n >= 2, "checking needs at least two environments."
+        _require(isinstance(self.mode, AutoresetMode), "metadata['autoreset_mode'] must be an AutoresetMode.")
+        _require(self.n >= 2, "checking needs at least two environments.")
         self.dtype = torch.float64 if env.single_action_space.dtype == "float64" else torch.float32
         generator = torch.Generator().manual_seed(0)
         shape = (steps, self.n, *(env.single_action_space.shape or ()))
@@ -113,7 +113,7 @@ class _Check:
         for action in actions:
             given = action.detach().clone()
             result = self.env.step_grad(action) if grad else self.env.step(action)
-            assert torch.equal(action, given), "step must not change the actions."
+            _require(torch.equal(action, given), "step must not change the actions.")
             results.append(result)
             done = result[2].bool() | result[3].bool()
             if self.mode is AutoresetMode.DISABLED and bool(done.any()):
@@ -122,17 +122,19 @@ class _Check:
 
     def spaces(self) -> None:
         env = self.env
-        assert env.observation_space == batch_space(env.single_observation_space, self.n), (
-            "observation_space must be the batch of single_observation_space."
+        _require(
+            env.observation_space == batch_space(env.single_observation_space, self.n),
+            "observation_space must be the batch of single_observation_space.",
         )
-        assert env.action_space == batch_space(env.single_action_space, self.n), (
-            "action_space must be the batch of single_action_space."
+        _require(
+            env.action_space == batch_space(env.single_action_space, self.n),
+            "action_space must be the batch of single_action_space.",
         )
 
     def reset(self) -> None:
         observation, info = self.env.reset(seed=0)
         self._observation("reset", observation)
-        assert isinstance(info, dict), "reset must return a dictionary of infos."
+        _require(isinstance(info, dict), "reset must return a dictionary of infos.")
 
     def steps_and_infos(self) -> None:
         self.env.reset(seed=0)
@@ -143,34 +145,39 @@ class _Check:
             observation, reward, terminated, truncated, info = result
             self._observation("step", observation)
             self._tensor("reward", reward, self.dtype)
-            assert bool(reward.isfinite().all()), "rewards must be finite."
+            _require(bool(reward.isfinite().all()), "rewards must be finite.")
             for name, flag in (("terminated", terminated), ("truncated", truncated)):
                 self._tensor(name, flag, torch.bool)
-            assert not bool((terminated & truncated).any()), "what is terminated must not be truncated as well."
+            _require(not bool((terminated & truncated).any()), "what is terminated must not be truncated as well.")
             keys = set(info) if keys is None else keys
-            assert set(info) == keys, (
-                f"info must have the same keys in every step. {set(info) ^ keys} are in some only."
+            _require(
+                set(info) == keys, f"info must have the same keys in every step. {set(info) ^ keys} are in some only."
             )
+            self._info("info", info)
             done = terminated | truncated
             ended = ended or bool(done.any())
             if self.mode is AutoresetMode.SAME_STEP:
                 self._final(observation, done, info)
             if self.mode is AutoresetMode.NEXT_STEP:
-                assert not bool((was_done & (done | (reward != 0))).any()), (
-                    "under NEXT_STEP the step that resets must have reward 0 and no flags."
+                _require(
+                    not bool((was_done & (done | (reward != 0))).any()),
+                    "under NEXT_STEP the step that resets must have reward 0 and no flags.",
                 )
             was_done = done
-        assert ended, f"no episode ended in {len(self.actions)} steps: take a smaller max_episode_steps or more steps."
+        _require(
+            ended, f"no episode ended in {len(self.actions)} steps: take a smaller max_episode_steps or more steps."
+        )
 
     def _final(self, observation: Tensor, done: Tensor, info: dict[str, Any]) -> None:
         for key in ("final_obs", "final_info"):
-            assert {key, f"_{key}"} <= set(info), f"under SAME_STEP info must have {key} and _{key}."
-            assert torch.equal(info[f"_{key}"], done), f"_{key} must be the environments whose episode ended."
+            _require({key, f"_{key}"} <= set(info), f"under SAME_STEP info must have {key} and _{key}.")
+            _require(torch.equal(info[f"_{key}"], done), f"_{key} must be the environments whose episode ended.")
+        _require(isinstance(info["final_info"], Mapping), "final_info must be the info of the step, a dictionary.")
         final = info["final_obs"]
         self._observation("final_obs", final)
-        assert torch.equal(final[~done], observation[~done]), "final_obs must be the observation where none ended."
+        _require(torch.equal(final[~done], observation[~done]), "final_obs must be the observation where none ended.")
         same = (final[done] == observation[done]).all(-1)
-        assert not bool(same.any()), "final_obs must be the observation before the reset where an episode ended."
+        _require(not bool(same.any()), "final_obs must be the observation before the reset where an episode ended.")
 
     def fresh_tensors(self) -> None:
         self.env.reset(seed=0)
@@ -180,7 +187,7 @@ class _Check:
         for action, result in zip(self.actions, expected, strict=True):
             own = action.clone()
             got = self.run([own])[0]
-            assert _same(got, result), "writing into returned tensors must not change the environment."
+            _require(_same(got, result), "writing into returned tensors must not change the environment.")
             _map(lambda value: value.zero_(), got)
             own.zero_()
 
@@ -188,8 +195,8 @@ class _Check:
         first, _ = self.env.reset(seed=7)
         results = self.run(self.actions)
         again, _ = self.env.reset(seed=7)
-        assert torch.equal(first, again), "reset with one seed must return equal observations."
-        assert _same(results, self.run(self.actions)), "one seed and equal actions must give equal results."
+        _require(torch.equal(first, again), "reset with one seed must return equal observations.")
+        _require(_same(results, self.run(self.actions)), "one seed and equal actions must give equal results.")
 
     def reset_mask(self) -> None:
         half = len(self.actions) // 2
@@ -201,27 +208,29 @@ class _Check:
         before = self.env.set_state(state)
         observation, _ = self.env.reset(options={"reset_mask": mask})
         message = "a reset_mask must leave the other environments as they are"
-        assert torch.equal(observation[~mask], before[~mask]), f"{message}: their observations changed."
-        assert not bool((observation[mask] == before[mask]).all(-1).any()), "a reset_mask must reset its environments."
+        _require(torch.equal(observation[~mask], before[~mask]), f"{message}: their observations changed.")
+        _require(
+            not bool((observation[mask] == before[mask]).all(-1).any()), "a reset_mask must reset its environments."
+        )
         got = self.run(self.actions[half:])
         others = all(
             torch.equal(a[~mask], b[~mask]) for x, y in zip(got, expected, strict=True) for a, b in _pairs(x, y)
         )
-        assert others, f"{message}: their steps changed."
+        _require(others, f"{message}: their steps changed.")
 
     def continuation(self) -> None:
         half = len(self.actions) // 2
         self.env.reset(seed=0)
         before = self.run(self.actions[:half])[-1]
         state = self.env.get_state()
-        assert not any(value.requires_grad for value in state.values()), "get_state must return detached tensors."
+        _require(not any(value.requires_grad for value in state.values()), "get_state must return detached tensors.")
         kept = _copy(state)
         expected = self.run(self.actions[half:])
-        assert _same(state, kept), "get_state must return copies, which later steps do not change."
+        _require(_same(state, kept), "get_state must return copies, which later steps do not change.")
         observation = self.env.set_state(state)
         if self.mode is not AutoresetMode.DISABLED:
-            assert torch.equal(observation, before[0]), "set_state must return the observation of that state."
-        assert _same(self.run(self.actions[half:]), expected), "set_state must continue exactly, resets included."
+            _require(torch.equal(observation, before[0]), "set_state must return the observation of that state.")
+        _require(_same(self.run(self.actions[half:]), expected), "set_state must continue exactly, resets included.")
 
     def step_grad_is_refused(self) -> None:
         self.env.reset(seed=0)
@@ -237,27 +246,28 @@ class _Check:
         self.env.reset(seed=0)
         actions = [action.clone().requires_grad_() for action in self.actions]
         equal = _same([_copy(result) for result in self.run(actions, grad=True)], expected)
-        assert equal, "step and step_grad must return equal values."
+        _require(equal, "step and step_grad must return equal values.")
 
     def graph_and_its_cuts(self) -> None:
         for name, cut in {"detach": self.env.detach, "step": lambda: self.env.step(self.actions[0])}.items():
             self.env.reset(seed=0)
             early, late = (self.actions[i].clone().requires_grad_() for i in (0, 1))
             observation, _, terminated, truncated, _ = self.env.step_grad(early)
-            assert observation.requires_grad, "observations of step_grad must be attached to the graph."
+            _require(observation.requires_grad, "observations of step_grad must be attached to the graph.")
             attached = [flag.requires_grad for flag in (terminated, truncated)]
-            assert not any(attached), "flags must not be attached."
+            _require(not any(attached), "flags must not be attached.")
             total = self.env.step_grad(late)[0].sum()
             grads = torch.autograd.grad(total, [early, late], allow_unused=True, retain_graph=True)
-            assert all(grad is not None and bool(grad.any()) for grad in grads), (
-                "observations of step_grad must have gradients to all actions since the last cut."
+            _require(
+                all(grad is not None and bool(grad.any()) for grad in grads),
+                "observations of step_grad must have gradients to all actions since the last cut.",
             )
             returned = cut()
             observation = returned if isinstance(returned, Tensor) else returned[0]
-            assert not observation.requires_grad, f"{name} must return a detached observation."
+            _require(not observation.requires_grad, f"{name} must return a detached observation.")
             observation = self.env.step_grad(late)[0]
             (grad,) = torch.autograd.grad(observation.sum(), [early], allow_unused=True)
-            assert grad is None, f"{name} must cut the graph."
+            _require(grad is None, f"{name} must cut the graph.")
         self._gradient_ends_with_the_episode()
 
     def _gradient_ends_with_the_episode(self) -> None:
@@ -271,10 +281,10 @@ class _Check:
             observation, reward, *_ = self.env.step_grad(self.actions[i + 1].clone().requires_grad_())
             (grad,) = torch.autograd.grad(observation.sum() + reward.sum(), [action], allow_unused=True)
             alive = ~done
-            assert grad is None or not bool(grad[done].any()), "no gradient may cross the end of an episode."
+            _require(grad is None or not bool(grad[done].any()), "no gradient may cross the end of an episode.")
             if bool(alive.any()):
                 survives = grad is not None and bool(grad[alive].any())
-                assert survives, "the end of one episode must not cut the gradients of the others."
+                _require(survives, "the end of one episode must not cut the gradients of the others.")
             return
 
     def finite_differences(self) -> None:
@@ -302,22 +312,37 @@ class _Check:
         with torch.no_grad():
             up, down = (objective(start + sign * FD_STEP * direction)[0] for sign in (1, -1))
         difference = (up - down) / (2 * FD_STEP)
-        assert bool(running.any()), f"no environment ran through {WINDOW} steps, so no gradient could be checked."
+        _require(bool(running.any()), f"no environment ran through {WINDOW} steps, so no gradient could be checked.")
         error = ((exact - difference).abs() / difference.abs().clamp(min=1e-3))[running].quantile(0.8)
-        assert float(error) <= FD_TOLERANCE, (
+        _require(
+            float(error) <= FD_TOLERANCE,
             "gradients of step_grad must agree with central differences. "
-            f"The relative error is above {float(error):.1e} in a fifth of the environments."
+            f"The relative error is above {float(error):.1e} in a fifth of the environments.",
         )
 
     def _observation(self, name: str, value: Any) -> None:
         self._tensor(f"observation of {name}", value, self.dtype, self.env.single_observation_space.shape or ())
-        assert bool(value.isfinite().all()), f"observation of {name} must be finite."
+        _require(bool(value.isfinite().all()), f"observation of {name} must be finite.")
+
+    def _info(self, name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self._info(f"{name}['{key}']", item)
+            return
+        has_rows = isinstance(value, Tensor) and value.shape[:1] == (self.n,)
+        _require(has_rows, f"{name} must be a tensor with a row for each environment.")
 
     def _tensor(self, name: str, value: Any, dtype: torch.dtype, tail: tuple[int, ...] = ()) -> None:
-        assert isinstance(value, Tensor), f"{name} must be a tensor. Got {type(value).__name__}."
+        _require(isinstance(value, Tensor), f"{name} must be a tensor. Got {type(value).__name__}.")
         expected = ((self.n, *tail), dtype, self.env.device)
         got = (tuple(value.shape), value.dtype, value.device)
-        assert got == expected, f"{name} must be {expected}. Got {got}."
+        _require(got == expected, f"{name} must be {expected}. Got {got}.")
+
+
+def _require(holds: bool, clause: str) -> None:
+    """Raise AssertionError with a clause of the contract that does not hold; an assert would go with ``python -O``."""
+    if not holds:
+        raise AssertionError(clause)
 
 
 def _map(function: Callable[[Tensor], Any], value: Any) -> Any:

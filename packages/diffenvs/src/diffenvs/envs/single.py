@@ -105,7 +105,8 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Returns
         -------
         tuple
-            Observation (obs,), reward, terminated, truncated (always False) and info with ``non_finite``.
+            Observation (obs,), reward, terminated, truncated (always False) and info with ``non_finite`` and, by name,
+            the ``reward_terms``, whose sum is the reward.
 
         Raises
         ------
@@ -114,8 +115,9 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """
         actions = np.asarray(action, dtype=self.action_space.dtype)[np.newaxis]
         observations, rewards, terminated, _, info = self._envs.step(actions)
-        non_finite = bool(info["non_finite"])
-        return observations[0].cpu().numpy(), float(rewards), bool(terminated), False, {"non_finite": non_finite}
+        terms = {name: float(term) for name, term in info["reward_terms"].items()}
+        own = {"non_finite": bool(info["non_finite"]), "reward_terms": terms}
+        return observations[0].cpu().numpy(), float(rewards), bool(terminated), False, own
 
     def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride] - one mode, one type
         """Draw the environment, (height, width, 3) uint8; None in the live view and without a render mode.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from diffenvs.checks import check_count, check_device, check_dtype
 from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask
+from diffenvs.envs.autoreset import StepResult, advance
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
@@ -32,8 +32,6 @@ from diffenvs.tasks.base import AbstractTask
 if TYPE_CHECKING:
     from diffenvs.rendering.browser import TaskReplay
 
-StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
-
 
 class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     """A Gymnasium vector environment of torch tensors whose steps can be differentiated.
@@ -41,9 +39,11 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     Observations (N, obs), rewards (N,) and flags (N,) are fresh tensors on `device`. Actions are clipped to [-1, 1];
     a clipped entry has no gradient. An environment whose new state is not finite, or exploded, ends alone.
 
-    ``info`` has the same keys in every step: ``non_finite`` (N,), the environments that ended like this, and under
-    SAME_STEP ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the terms of
-    its reward, (N,) each, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended.
+    ``info`` has the same keys in every step: ``non_finite`` (N,), the environments that ended like this, and
+    ``reward_terms``, by name the terms (N,) of which the reward is the sum, without a graph. Under SAME_STEP it has
+    ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the info of the step
+    that led there, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended. That of a
+    reset is empty.
 
     What ``pickle`` and ``copy.deepcopy`` make of an environment continues exactly where it is, also in another process;
     an open graph stays behind. Arguments that are strings and numbers keep ``env.spec`` convertible to JSON.
@@ -243,39 +243,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     def _advance(self, now: EnvState, observation: Tensor, actions: Tensor) -> StepResult:
         """Advance by one control step and reset; the one path of :meth:`step` and :meth:`step_grad`."""
-        made = self._open().advance(now, observation, actions)
-        reward, terminated, non_finite = made.reward, made.terminated, made.non_finite
-        if self.max_episode_steps is None:
-            truncated = torch.zeros_like(terminated)
-        else:
-            truncated = (made.state.step_count >= self.max_episode_steps) & ~terminated
-        done = terminated | truncated
-        info: dict[str, Any] = {}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            info["final_obs"], info["_final_obs"] = made.observation.clone(), done
-            info["final_info"] = {name: term.detach().clone() for name, term in made.reward_terms.items()}
-            info["_final_info"] = done.clone()
-            state, observation = self._restart(done, made.state, made.observation)
-        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            running = ~now.needs_reset
-            reward, done = torch.where(running, reward, 0.0), done & running
-            terminated, truncated, non_finite = terminated & running, truncated & running, non_finite & running
-            state, observation = self._restart(now.needs_reset, made.state, made.observation)
-            state = dataclasses.replace(state, needs_reset=done)
-        else:
-            state, observation = dataclasses.replace(made.state, needs_reset=done), made.observation
-        self._now, self._observation = state, observation
+        state, result = advance(self._open(), self.autoreset_mode, self.max_episode_steps, now, observation, actions)
+        self._now, self._observation = state, result[0]
         self._show()
-        return observation.clone(), reward, terminated.clone(), truncated, info | {"non_finite": non_finite}
-
-    def _restart(self, mask: Tensor, new: EnvState, observation: Tensor) -> tuple[EnvState, Tensor]:
-        """Begin the next episode in the environments of the mask; their state is then a constant."""
-        if known_empty(mask):
-            return new, observation
-        with torch.no_grad():
-            fresh = self._open().begin(new.stream, new.episode + 1)
-            fresh_observation = self._open().observe(fresh)
-        return new.where(mask, fresh), torch.where(mask.unsqueeze(-1), fresh_observation, observation)
+        return result[0].clone(), *result[1:]
 
     # State
 
