@@ -330,6 +330,29 @@ def test_own_parameters_that_are_learnt_carry_gradients_and_are_checked():
         sim.step(q, qd, action)
 
 
+CHANGES = {
+    "replaced": lambda values: values.update(gravity=2 * values["gravity"]),
+    "in place": lambda values: values["gravity"].mul_(2),
+    "of a view": lambda values: values["gravity"][0, 1:2].mul_(2),
+    "detached": lambda values: values["gravity"].detach().mul_(2),
+    "by its data": lambda values: values["gravity"].data.mul_(2),
+    "by NumPy": lambda values: np.multiply(values["gravity"].numpy(), 2, out=values["gravity"].numpy()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_of_the_own_parameters_is_seen(change):
+    sim = Simulator(ROBOTS["hopper"], 1, dtype=torch.float64)
+    q, qd, action = (torch.zeros(1, width, dtype=torch.float64) for width in (6, 6, 3))
+    for _ in range(2):
+        before = sim.step(q, qd, action)[1]
+        CHANGES[change](sim.parameters)
+        after = sim.step(q, qd, action)[1]
+        assert not torch.equal(before, after)
+        gravity = {"gravity": sim.parameters["gravity"].clone()}
+        assert torch.equal(after, Simulator(sim.model, 1, dtype=torch.float64).step(q, qd, action, gravity)[1])
+
+
 def test_parameter_that_is_no_tensor_is_refused():
     sim = Simulator(ROBOTS["hopper"], 1)
     state = [torch.zeros(1, width) for width in (6, 6, 3)]

@@ -63,12 +63,19 @@ class Simulator:
             name: torch.as_tensor(value, dtype=self.dtype, device=self.device).unsqueeze(0)
             for name, value in default_parameters(model).items()
         }
-        """Parameters of the model by name, (1, count[, components]): see :func:`default_parameters`."""
+        """Parameters of the model by name, (1, count[, components]): see :func:`default_parameters`.
+
+        They may be replaced, also by (N, count[, components]), or changed in place; the next step sees it. Only on a
+        GPU, where looking at them would wait for it, changes that PyTorch does not count, by way of ``.data``, are
+        missed.
+        """
         self._defaults = dict(self.parameters)
         self._packed: dict[str, Tensor] = {}
         self._packed_stamp: list[tuple[int, int]] | None = None
         self._packed_from: list[Tensor] = []
         """The parameters that were packed, held so that their identity stays theirs."""
+        self._packed_values: list[Tensor] = []
+        """Copies of them, none on a GPU."""
         self._structure = Structure.of(model)
         threads = min(self._num_threads, self.num_envs)
         self._engine = Engine(self._structure, self.num_envs, self.device, self.dtype, threads)
@@ -156,14 +163,17 @@ class Simulator:
 
     def _own_packed(self) -> dict[str, Tensor]:
         """Return the packed `parameters`, made anew if one of them was replaced, changed in place or is learnt."""
-        stamp = stamp_of(self.parameters.values())
-        learnt = any(value.requires_grad for value in self.parameters.values())
-        if learnt or stamp is None or stamp != self._packed_stamp:
+        own = list(self.parameters.values())
+        stamp = stamp_of(own)
+        learnt = any(value.requires_grad for value in own)
+        replaced = stamp is None or stamp != self._packed_stamp
+        if learnt or replaced or not all(map(torch.equal, own, self._packed_values)):
             check_parameters(self.parameters, self._defaults, self.num_envs)
             with torch.inference_mode(False):
                 # What is learnt is packed anew for each step, and its graph is kept by no one.
                 self._packed, self._packed_stamp = pack(self.parameters), None if learnt else stamp
-            self._packed_from = list(self.parameters.values())
+                self._packed_values = [] if learnt or self.device.type == "cuda" else [value.clone() for value in own]
+            self._packed_from = own
         return self._packed
 
     def _check(self, name: str, value: Tensor, width: int) -> None:
