@@ -88,17 +88,6 @@ class FrameRenderer:
         mujoco.mjr_readPixels(frame, None, self._view, self._renderer)
         return np.flipud(frame).copy()
 
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of points in the pictures' world (z up) in the last frame, column and row, (..., 3) to (..., 2)."""
-        camera, other_eye = self._drawn.camera
-        position, forward, up = 0.5 * (camera.pos + other_eye.pos), camera.forward, camera.up
-        offset, right = points - position, np.cross(forward, up)
-        scale = camera.frustum_near / camera.frustum_top
-        depth = offset @ forward
-        across, above = scale * (offset @ right) / depth, scale * (offset @ up) / depth
-        height, width = self._view.height, self._view.width
-        return np.stack([0.5 * (width + height * across), 0.5 * height * (1.0 - above)], axis=-1)
-
     def close(self) -> None:
         """Release what the graphics system holds; the renderer cannot be used afterwards."""
         self._free()
