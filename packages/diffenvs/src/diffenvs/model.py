@@ -339,7 +339,8 @@ class Model:
         NotImplementedError
             If the file asks for what this engine cannot simulate; the message names all of it.
         ValueError
-            If MuJoCo cannot compile the file, an inertia is not that of a body, or an argument does not fit.
+            If MuJoCo cannot compile the file, an inertia is not that of a body, nothing resists a joint, or an argument
+            does not fit.
         """
         from diffenvs import mjcf
 
