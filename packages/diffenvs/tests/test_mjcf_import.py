@@ -2,11 +2,13 @@
 
 import math
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 from mjcf_files import FLOOR, HAND, URDF, robot
 
+from diffenvs.mjcf.contacts import Contacts
 from diffenvs.model import Actuator, Box, JointType, Material, Model, Sphere
 from diffenvs.simulator import Simulator
 
@@ -130,6 +132,25 @@ def test_friction_is_the_files(geom, floor, rest, friction):
     text = robot(geom=geom, rest=rest, world=FLOOR.replace("<geom", f"<geom {floor}"))
     assert [shape.material.friction for shape in arm(text).shapes] == [friction]
     assert [shape.material for shape in arm(text, material=MATERIAL).shapes] == [MATERIAL]
+
+
+def test_friction_of_two_geoms_is_that_of_mujocos_contact():
+    random, seen = np.random.default_rng(0), set()
+    for _ in range(200):
+        balls = "".join(
+            f'<body><freejoint/><geom name="{name}" size="1" friction="{random.choice([0.2, 0.5, 0.9])}" '
+            f'priority="{random.integers(2)}" condim="{random.choice([1, 3])}"/></body>'
+            for name in ("a", "b")
+        )
+        pair = f'<pair geom1="a" geom2="b" condim="{random.choice([1, 3])}" friction="0.3 0.3"/>' * random.integers(2)
+        text = f"<mujoco><worldbody>{balls}</worldbody><contact>{pair}</contact></mujoco>"
+        m = mujoco.MjModel.from_xml_string(text)
+        d = mujoco.MjData(m)
+        mujoco.mj_forward(m, d)
+        expected = 0.0 if d.contact.dim[0] == 1 else d.contact.friction[0, 0]
+        assert Contacts(m, ground=None, collisions=True).friction_between(0, 1) == expected
+        seen.add(expected)
+    assert seen == {0.0, 0.2, 0.3, 0.5, 0.9}
 
 
 @pytest.mark.parametrize(
