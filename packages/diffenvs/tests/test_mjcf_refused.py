@@ -53,6 +53,10 @@ UNSUPPORTED = {
     "ellipsoid": ({"geom": 'type="ellipsoid"'}, "ellipsoid geom 'rod'"),
     "high ground": ({"world": FLOOR.replace("<geom", '<geom pos="0 0 1"')}, r"geom 'floor' \(a plane other than z = 0"),
     "slope": ({"world": FLOOR.replace("<geom", '<geom euler="0.1 0 0"')}, r"geom 'floor' \(a plane other than z = 0"),
+    "two floors": (
+        {"world": FLOOR + FLOOR.replace("floor", "carpet"), "geom": 'contype="2" conaffinity="2"'},
+        r"geom 'geom2' \(which touches the ground more than once\) is",
+    ),
     "stairs": (
         {"world": FLOOR + '<body name="stairs"><geom name="step" type="box" size="1 1 0.1"/></body>'},
         r"geom 'step' \(which does not move; only with `collisions`\) is",

@@ -81,9 +81,13 @@ class Contacts:
         """Index of the pair by which the file lets two geoms touch; None without one."""
         return self._pairs.get(frozenset((g, h)))
 
+    def planes_below(self, geom: int) -> list[int]:
+        """Planes that a geom touches."""
+        return [plane for plane in self.planes if self._touch(geom, plane)]
+
     def plane_below(self, geom: int) -> int:
         """Plane that a geom touches, or itself if it touches none."""
-        return next((plane for plane in self.planes if self._touch(geom, plane)), geom)
+        return next(iter(self.planes_below(geom)), geom)
 
     def friction(self, geom: int) -> float:
         """Coulomb coefficient of a shape: that against the plane below it."""

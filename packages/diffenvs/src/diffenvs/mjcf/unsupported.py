@@ -145,6 +145,8 @@ def _geoms(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
             yield f"{kind_of(mujoco.mjtGeom(m.geom_type[g]))} {label(m, 'geom', g)}"
         elif contacts.ground and contacts.moves(g) and not contacts.touches_ground(g):
             yield f"{label(m, 'geom', g)} (which touches bodies but not the ground)"
+        elif len(contacts.planes_below(g)) > 1:
+            yield f"{label(m, 'geom', g)} (which touches the ground more than once)"
     yield from _parts(m, "geom", [*contacts.planes, *shapes], _GEOM)
     yield from _parts(m, "pair", range(m.npair), _PAIR)
     for (a, b), all_touch in contacts.links().items():
