@@ -44,7 +44,7 @@ class Contacts:
         """Whether a geom touches the ground; one that the model lacks is touched by all that touch at all."""
         if not self.ground or not self.moves(geom):
             return False
-        return any(self._touch(geom, plane) for plane in self.planes) if self.planes else self._is_solid(geom)
+        return bool(self.planes_below(geom)) if self.planes else self._is_solid(geom)
 
     def shapes(self) -> dict[int, list[int]]:
         """Geoms that become shapes, by the root body of their link.
