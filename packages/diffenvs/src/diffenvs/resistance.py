@@ -40,23 +40,24 @@ def _unresisted(model: Model, epsilon: float) -> list[str]:
     articulated = [inertia.copy() for inertia in rigid]
     for i in reversed(range(len(model.links))):
         joint, parent = model.links[i].joint, model.parents[i]
-        S = _motion_subspace(joint)  # noqa: N806 - Featherstone's letters
-        I_A = articulated[i]  # noqa: N806
+        S = _motion_subspace(joint)
+        I_A = articulated[i]
         armature = np.full(joint.type.nv, joint.armature)
-        D = S.T @ I_A @ S + np.diag(armature)  # noqa: N806
+        D = S.T @ I_A @ S + np.diag(armature)
         bound = np.repeat([np.trace(rigid[i][:3, :3]), rigid[i][5, 5]], 3) @ S**2 + armature
         if joint.type.nv and not _is_definite(D, bound, model.nv * epsilon):
             found.append(model.links[i].name)
         elif joint.type.nv:
-            I_A = I_A - I_A @ S @ np.linalg.solve(D, S.T @ I_A)  # noqa: N806
+            I_A = I_A - I_A @ S @ np.linalg.solve(D, S.T @ I_A)
         if parent >= 0:
-            X = _to_link(joint)  # noqa: N806
+            X = _to_link(joint)
             rigid[parent] += X.T @ rigid[i] @ X
             articulated[parent] += X.T @ I_A @ X
     return found[::-1]
 
 
-def _is_definite(D: np.ndarray, bound: np.ndarray, tolerance: float) -> bool:  # noqa: N803
+def _is_definite(D: np.ndarray, bound: np.ndarray, tolerance: float) -> bool:
+    """Whether the smallest eigenvalue of D, with rows and columns divided by the roots of the bound, is above zero."""
     if not bound.all():
         return False
     scale = np.sqrt(bound)

@@ -59,6 +59,10 @@ class Contacts:
                 found.setdefault(self.root(g), []).append(g)
         return found
 
+    def geoms(self) -> list[int]:
+        """Geoms that become shapes."""
+        return sorted(g for geoms in self.shapes().values() for g in geoms)
+
     def links(self) -> dict[tuple[int, int], bool]:
         """Root bodies of links that touch each other, and whether all shapes of one touch all of the other."""
         shapes = self.shapes()

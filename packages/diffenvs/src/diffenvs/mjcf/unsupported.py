@@ -139,7 +139,7 @@ def _geoms(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
         if not np.allclose([*d.geom_xmat[g, 6:], d.geom_xpos[g, 2]], [0.0, 0.0, 1.0, 0.0], atol=1e-12):
             yield f"{label(m, 'geom', g)} (a plane other than z = 0)"
     yield from (f"{label(m, 'geom', g)} (which does not move; only with `collisions`)" for g in contacts.scenery)
-    shapes = sorted(g for geoms in contacts.shapes().values() for g in geoms)
+    shapes = contacts.geoms()
     for g in shapes:
         if not is_primitive(m, g):
             yield f"{kind_of(mujoco.mjtGeom(m.geom_type[g]))} {label(m, 'geom', g)}"
@@ -156,7 +156,7 @@ def _geoms(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
 
 def _frictions(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
     """Name the frictions that have a direction, and those of two shapes that are not the mean of theirs."""
-    shapes = sorted(g for geoms in contacts.shapes().values() for g in geoms)
+    shapes = contacts.geoms()
     touching = [*((g, contacts.plane_below(g)) for g in shapes), *contacts.collisions]
     for p in sorted({pair for pair in (contacts.pair(g, h) for g, h in touching) if pair is not None}):
         if m.pair_dim[p] > 1 and m.pair_friction[p, 0] != m.pair_friction[p, 1]:
