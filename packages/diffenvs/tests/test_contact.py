@@ -128,6 +128,45 @@ def test_force_of_a_contact_is_that_of_the_law(case, damping_depth, bound):
     np.testing.assert_allclose(found, expected, atol=SAME * np.abs(expected).max())
 
 
+# Upper shape, lower shape, distance of their centres at touch, contacts.
+GRAZING = {
+    "sphere": (sphere(0.012, HAND), 0.012, 1),
+    "lying capsule": (capsule(0.0098, 0.02, material=HAND), 0.0098, 1),
+    "standing capsule": (capsule(0.0098, 0.02, (0.0, 0.0, 1.0), HAND), 0.0298, 1),
+    "box": (box(0.02, 0.02, 0.02, HAND), 0.02, 8),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case", GRAZING)
+def test_force_is_small_at_touch_where_rounding_decides_whether_shapes_touch(case, dtype):
+    upper, reach, count = GRAZING[case]
+    lower, top, speed, depth, poses = box(0.0325, 0.0325, 0.0325, HAND), 0.0325, 0.5, 1e-5, 20_000
+    links = (body(FREE, name="lower", shapes=(lower,)), body(FREE, name="upper", shapes=(upper,)))
+    model = Model(
+        name="grazing",
+        links=links,
+        collisions=(("lower", "upper"),),
+        gravity=(0.0, 0.0, 0.0),
+        substeps=1,
+        dt=1 / 7680,
+        ground=False,
+    )
+    random = np.random.default_rng(0)
+    rotation, place = random.normal(size=(poses, 4)), random.uniform(-0.5, 0.5, (poses, 3))
+    rotation /= np.linalg.norm(rotation, axis=1, keepdims=True)
+    normal = rigid_bodies.matrix(rotation.T)[:, 2].T
+    apart = reach + top - random.uniform(0.0, depth, (poses, 1))
+    q = np.hstack([place, rotation, place + apart * normal, rotation])
+    qd = np.hstack([np.zeros((poses, 9)), -speed * normal])
+    q, qd = tensor(q, dtype), tensor(qd, dtype)
+    trace = simulator(model, poses, dtype).trace(q, qd, q[:, :0])
+    force = trace.subtree_force[:, 0, 1, 3:].norm(dim=1)
+    law = count * (HAND.stiffness + HAND.damping * speed) * depth
+    assert force.median() > 0.1 * law
+    assert force.max() < 1.5 * law
+
+
 def random_poses(count: int, reach: float, seed: int) -> Tensor:
     """Positions in a cube about the origin, and rotations."""
     random = np.random.default_rng(seed)

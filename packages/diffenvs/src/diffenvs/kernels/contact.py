@@ -1,7 +1,8 @@
 r"""Compliant contact at a point, with the ground or of two bodies.
 
-With the signed distance c < 0, its gradient n (of length one, but shorter deep inside of a shape and at the edges of
-boxes), velocity u of the first body against the second at the point, and the material's constants:
+With the signed distance c < 0 (there is no force elsewhere), its gradient n (of length one, but shorter deep inside of
+a shape and at the edges of boxes), velocity u of the first body against the second at the point, and the material's
+constants:
 
 .. math::
     u_n = n \cdot u, \qquad u_t = u - u_n n, \qquad
@@ -30,16 +31,18 @@ def contact(real: Any) -> SimpleNamespace:
     vec2, vec3, vec4 = types.vec2, types.vec3, types.vec4
 
     @wp.func
-    def contact_force(depth: real, velocity: vec3, normal: vec3, material: vec4, law: vec2) -> vec3:
-        """Force on the body that moves with ``velocity``, at a point whose signed distance ``depth`` is negative.
+    def contact_force(distance: real, velocity: vec3, normal: vec3, material: vec4, law: vec2) -> vec3:
+        """Force on the body that moves with ``velocity``, at a point of this signed distance.
 
+        The distance may be positive: rounding decides at touch, here other than where contacts are detected.
         ``material`` holds the constants in the order of ``ARRAYS["material"]``, ``law`` the depth beyond which the
         damping no longer grows, and the share of the damping in the Coulomb bound.
         """
         normal_speed = wp.dot(velocity, normal)
         slip = velocity - normal * normal_speed
-        elastic = -material[0] * depth
-        damping = material[1] * wp.min(-depth, law[0]) * wp.max(-normal_speed, real(0.0))
+        depth = wp.max(-distance, real(0.0))
+        elastic = material[0] * depth
+        damping = material[1] * wp.min(depth, law[0]) * wp.max(-normal_speed, real(0.0))
         # Written without a division where the point sticks, so that the derivative exists at rest.
         friction = slip * material[2]
         bound = material[3] * (elastic + damping * law[1]) * wp.dot(normal, normal)
