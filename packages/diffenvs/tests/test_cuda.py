@@ -124,6 +124,49 @@ def test_window_captured_in_a_graph_replays_to_the_numbers_of_eager_execution(ro
             assert torch.equal(ours, theirs)
 
 
+def test_eager_steps_around_a_captured_one_have_their_own_parameters():
+    sim = Simulator(ROBOTS["hopper"], ENVS, dtype=torch.float64, device="cuda")
+    state = [inputs("hopper")[name].cuda() for name in ("q", "qd")] + [torch.zeros(ENVS, 3).double().cuda()]
+    weightless = {"gravity": torch.zeros(1, 3, dtype=torch.float64, device="cuda")}
+    expected, floating = sim.step(*state)[1], sim.step(*state, weightless)[1]
+    assert not torch.equal(expected, floating)
+    sim.parameters["gravity"].mul_(1.0)  # what was packed is out of date when the capture begins
+    graph, own = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = sim.step(*state, weightless)[1]
+    assert torch.equal(sim.step(*state)[1], expected)
+    with torch.cuda.graph(own):
+        captured_own = sim.step(*state)[1]
+    for _ in range(2):
+        graph.replay()
+        assert torch.equal(captured, floating)
+        assert torch.equal(sim.step(*state)[1], expected)
+        own.replay()
+        assert torch.equal(captured_own, expected)
+        assert torch.equal(sim.step(*state, weightless)[1], floating)
+    sim.parameters["gravity"].zero_()
+    own.replay()
+    assert torch.equal(captured_own, floating)
+
+
+def test_streams_take_turns():
+    sim = simulator(ROBOTS["ant"], ENVS, device="cuda")
+    values = [leaves(inputs("ant"), "cuda") for _ in range(2)]
+    with torch.no_grad():
+        values[1]["action"].neg_()
+    expected = [window(sim, its) for its in values]
+    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    torch.cuda.synchronize()
+    for _ in range(5):
+        found = []
+        for stream, its in zip(streams, values, strict=True):
+            with torch.cuda.stream(stream):
+                found.append(window(sim, its))
+        torch.cuda.synchronize()
+        for ours, theirs in zip(found, expected, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_tensor_on_the_cpu_is_refused_by_a_simulator_on_the_gpu():
     sim = simulator(ROBOTS["hopper"], ENVS, device="cuda")
     values = leaves(inputs("hopper"), "cpu")

@@ -258,6 +258,10 @@ def test_massless_links_have_no_inertia():
         env.set_parameters({"inertia": inertia})
     mass[0, 0] = 1.0
     env.set_parameters({"inertia": inertia, "mass": mass})
+    masses = mass.repeat(env.num_envs, 1)
+    masses[1, 0] = 0.0
+    with pytest.raises(ValueError, match=r"'inertia' must be zero for a massless link. Got .* at \(1, 0\)"):
+        env.set_parameters({"inertia": inertia[:1], "mass": masses})
 
 
 def test_the_table_has_all_parameters_and_says_what_the_model_allows():

@@ -1,5 +1,7 @@
 """Mistakes that give silently wrong gradients or stale numbers, and that an engine like this one can fall back into."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from gradients import gradient_errors
@@ -124,6 +126,16 @@ def test_state_may_be_a_view_of_the_result_of_the_step_before():
     expected = sim.step(*sim.step(q, qd, action), action)
     copied = sim.step(*(value.clone() for value in sim.step(q, qd, action)), action.clone())
     assert all(torch.equal(a, b) for a, b in zip(expected, copied, strict=True))
+
+
+def test_threads_that_share_a_simulator_take_turns():
+    sim, repeats = simulator(ROBOTS["ant"], 64), 10
+    states = [ant_state(64, angle) for angle in (0.3, 0.6)]
+    expected = [gradients(sim, state) for state in states]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda k: gradients(sim, states[k % 2]), range(2 * repeats)))
+    for k, found in enumerate(results):
+        assert all(torch.equal(a, b) for a, b in zip(found, expected[k % 2], strict=True))
 
 
 @pytest.mark.parametrize("way", ["passed", "own, in place", "own, replaced"])

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 import torch
@@ -28,7 +29,10 @@ INPUTS: Final = ("q", "qd", "action")
 
 
 class Engine:
-    """Fixed buffers and recorded launches: what is copied in is advanced and copied out."""
+    """Fixed buffers and recorded launches: what is copied in is advanced and copied out.
+
+    Threads take turns, and so do CUDA streams; a CUDA graph's replays are ordered by who replays it.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,10 @@ class Engine:
         self._loaded: list[tuple[int, int]] | None = None
         self._held: list[Tensor] = []
         """The loaded parameters, held so that their identity stays theirs."""
+        self._turn = threading.Lock()
+        self._last_stream: torch.cuda.Stream | None = None
+        self._captured = False
+        """Whether a CUDA graph uses the buffers, whose replays change them unseen."""
 
         with _quiet():
             wp.init()
@@ -83,9 +91,10 @@ class Engine:
 
     def forward(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Run the kernel on these values, (N, count) each, and return the next state."""
-        self._load(q, qd, action, parameters)
-        self._run(adjoint=False, parameter_gradients=False)
-        return self.values["q_out"].clone(), self.values["qd_out"].clone()
+        with self._turn:
+            self._load(q, qd, action, parameters)
+            self._run(adjoint=False, parameter_gradients=False)
+            return self.values["q_out"].clone(), self.values["qd_out"].clone()
 
     def backward(
         self,
@@ -99,14 +108,15 @@ class Engine:
         parameter_gradients: bool,
     ) -> list[Tensor | None]:
         """Gradients of the state, the action and, if asked for, the parameters, (N, count[, components]) each."""
-        self._load(q, qd, action, parameters)
         wanted = (*INPUTS, *ARRAYS) if parameter_gradients else INPUTS
-        for name in wanted:
-            self.gradients[name].zero_()
-        self.gradients["q_out"].copy_(grad_q)
-        self.gradients["qd_out"].copy_(grad_qd)
-        self._run(adjoint=True, parameter_gradients=parameter_gradients)
-        return [self.gradients[name].clone() if name in wanted else None for name in (*INPUTS, *ARRAYS)]
+        with self._turn:
+            self._load(q, qd, action, parameters)
+            for name in wanted:
+                self.gradients[name].zero_()
+            self.gradients["q_out"].copy_(grad_q)
+            self.gradients["qd_out"].copy_(grad_qd)
+            self._run(adjoint=True, parameter_gradients=parameter_gradients)
+            return [self.gradients[name].clone() if name in wanted else None for name in (*INPUTS, *ARRAYS)]
 
     def link_poses(self, q: Tensor) -> Tensor:
         """Poses of the links at coordinates (N, nq), (N, links, 7)."""
@@ -127,11 +137,17 @@ class Engine:
         return wp.stream_from_torch(torch.cuda.current_stream(self._device)) if self._device.type == "cuda" else None
 
     def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
+        capturing = is_capturing(self._device)
+        if self._device.type == "cuda" and not capturing:
+            stream = torch.cuda.current_stream(self._device)
+            if self._last_stream is not None and self._last_stream != stream:
+                stream.wait_stream(self._last_stream)
+            self._last_stream = stream
         for name, value in zip(INPUTS, (q, qd, action), strict=True):
             self.values[name].copy_(value)
         # While a CUDA graph is captured the copies must become part of it, and nothing is copied yet.
-        capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        stamp = None if capturing else stamp_of(parameters)
+        self._captured |= capturing
+        stamp = None if self._captured else stamp_of(parameters)
         if stamp is not None and stamp == self._loaded:
             return
         for name, value in zip(ARRAYS, parameters, strict=True):
@@ -150,7 +166,10 @@ class Engine:
             return
         # The calling thread takes the first part, the pool the others.
         pending = [_pool(len(launches)).submit(launch.launch) for launch in launches[1:]]
-        launches[0].launch()
+        try:
+            launches[0].launch()
+        finally:
+            wait(pending)
         for future in pending:
             future.result()
 
@@ -186,6 +205,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         wp.config.log_level = level
+
+
+def is_capturing(device: torch.device) -> bool:
+    """Whether what is launched becomes part of a CUDA graph, instead of running."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def stamp_of(values: Iterable[Tensor]) -> list[tuple[int, int]] | None:

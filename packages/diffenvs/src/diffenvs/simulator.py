@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffenvs.autograd import ControlStep
 from diffenvs.checks import check_count, check_device, check_dtype
-from diffenvs.engine import Engine, stamp_of
+from diffenvs.engine import Engine, is_capturing, stamp_of
 from diffenvs.kernel_arguments import Structure
 from diffenvs.model import Model
 from diffenvs.parameters import ARRAYS, check_parameters, default_parameters, pack
@@ -163,6 +163,9 @@ class Simulator:
 
     def _own_packed(self) -> dict[str, Tensor]:
         """Return the packed `parameters`, made anew if one of them was replaced, changed in place or is learnt."""
+        if is_capturing(self.device):  # packing becomes part of the graph, and has no values yet
+            check_parameters(self.parameters, self._defaults, self.num_envs)
+            return pack(self.parameters)
         own = list(self.parameters.values())
         stamp = stamp_of(own)
         learnt = any(value.requires_grad for value in own)

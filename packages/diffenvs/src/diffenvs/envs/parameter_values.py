@@ -94,4 +94,5 @@ def _refuse(name: str, wrong: Tensor, value: Tensor, expected: str) -> None:
     if not bool(wrong.any()):
         return
     index = tuple(wrong.nonzero()[0].tolist())
+    value = value.expand(*wrong.shape, *value.shape[wrong.ndim :])  # it may be one for all, of which another is not
     raise ValueError(f"parameter '{name}' must {expected}. Got {value[index].tolist()} at {index}.")

@@ -78,7 +78,7 @@ class Rebase:
             return q, qd, origin
         steps = self._horizontal((position / REBASE_DISTANCE).round())
         shift = torch.where(far, steps * REBASE_DISTANCE, 0.0)
-        shift_W = shift @ self.directions  # noqa: N806 - world axes
+        shift_W = (shift.unsqueeze(-1) * self.directions).sum(-2)  # noqa: N806 - world axes
         q = torch.cat([q[:, :start], q[:, start:stop] - shift, q[:, stop:]], dim=-1)
         if self.free:
             # After kilometres both terms are large and nearly cancel.
@@ -88,7 +88,11 @@ class Rebase:
         return q, qd, origin + shift_W
 
     def _horizontal(self, position: Tensor) -> Tensor:
-        """Part of (N, k) along the ground; no matrix product, whose threads would get in the simulator's way."""
+        """Part of (N, k) along the ground.
+
+        No matrix product, here and where shifts are turned: its threads would get in the simulator's way, and a GPU may
+        be told to round it to ten bits.
+        """
         return position - (position * self.normal).sum(-1, keepdim=True) * self.normal
 
 

@@ -74,9 +74,10 @@ def distance(real: Any) -> SimpleNamespace:
         """Coordinates of the points where two segments touch; ``D`` leads from the middle of B to that of A."""
         one = real(1.0)
         tiny = real(1e-20)
-        a = wp.max(wp.dot(d_A, d_A), tiny)
+        point = real(1e-12)  # squared length of a point, whose square is a normal number of float32
+        a = wp.max(wp.dot(d_A, d_A), point)
         b = wp.dot(d_A, d_B)
-        e = wp.max(wp.dot(d_B, d_B), tiny)
+        e = wp.max(wp.dot(d_B, d_B), point)
         pull = real(PARALLEL) * b * b / (a * e)
         a = a + a * pull
         e = e + e * pull
