@@ -3,8 +3,9 @@
 import gymnasium
 import pytest
 from gymnasium.spaces import Box
+from stable_baselines3.common.policies import ActorCriticPolicy
 
-from rpo import PRESETS, CheckpointError, TaskPreset
+from rpo import PRESETS, CheckpointError, TaskPreset, checkpoint
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import main
 
@@ -64,6 +65,51 @@ def test_config_of_another_algorithm_is_refused(algorithm, lq):
             algorithm(lq(4), other.config_class())
 
 
+def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm, lq, tmp_path):
+    class Own(algorithm.policy_aliases["MlpPolicy"]):
+        """Another class of the same networks."""
+
+    standard = algorithm(lq(4), small(algorithm))
+    model = algorithm(lq(4), small(algorithm), policy=Own).learn(16, log_interval=None)
+    model.save_training(tmp_path / "own")
+    standard.save(tmp_path / "standard")
+    message = r"own\.zip holds a policy of the class Own, not MlpPolicy.* pass the one .*, policy=Own"
+    for load in (
+        lambda: algorithm.load(tmp_path / "own"),
+        lambda: algorithm.load_training(tmp_path / "own", lq(4)),
+        lambda: standard.set_parameters(tmp_path / "own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load()
+    with pytest.raises(ValueError, match="holds a policy of the class MlpPolicy, not Own"):
+        algorithm.load(tmp_path / "standard", policy=Own)
+    resumed = algorithm.load_training(tmp_path / "own", lq(4), policy=Own)
+    assert type(resumed.learn(16, log_interval=None).policy) is Own
+    model.set_parameters(tmp_path / "own")
+    assert type(algorithm.load(tmp_path / "standard").policy) is type(standard.policy)
+
+
+def test_policy_of_another_algorithm_is_refused(algorithm, lq):
+    standard = algorithm.policy_aliases["MlpPolicy"].__name__
+    with pytest.raises(TypeError, match=f"policy must be a subclass of {standard}. Got ActorCriticPolicy"):
+        algorithm(lq(4), small(algorithm), policy=ActorCriticPolicy)
+
+
+def test_file_written_before_it_named_the_policy_is_of_the_standard_one(algorithm, lq, tmp_path):
+    algorithm(lq(4), small(algorithm)).save(tmp_path / "model")
+    header, tensors = checkpoint.read(tmp_path / "model.zip")
+    assert header.pop("policy") == "MlpPolicy"
+    checkpoint.write(tmp_path / "model.zip", header, tensors)
+    assert type(algorithm.load(tmp_path / "model").policy) is algorithm.policy_aliases["MlpPolicy"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0"])
+def test_seed_that_is_none_is_refused(algorithm, lq, seed):
+    message = rf"seed must be an integer in \[0, 2\*\*32\), or None\. Got {seed!r}"
+    with pytest.raises(ValueError, match=message):
+        algorithm(lq(4), small(algorithm), seed=seed)
+
+
 def test_known_task_gets_the_settings_and_environments_of_the_preset(algorithm, monkeypatch):
     task = TaskPreset(num_envs=8, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7)
     for preset, factor in (("paper", 1), ("small", 2)):
@@ -79,6 +125,8 @@ def test_unknown_preset_is_refused(algorithm, name, tmp_path):
     message = "`preset` must be one of paper, small. Got 'large'"
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         algorithm(ID, preset="large")
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):  # though it would say nothing more
+        algorithm(ID, small(algorithm), num_envs=4, preset="large")
     with pytest.raises(SystemExit, match=message.replace(".", r"\.")):
         main(["train", "--algo", name, "--env", ID, "--preset", "large", "--runs", str(tmp_path)])
     assert not list(tmp_path.iterdir())

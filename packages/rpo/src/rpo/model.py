@@ -1,6 +1,6 @@
 """What a first-order algorithm consists of between two updates."""
 
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -8,9 +8,8 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from rpo.config import FirstOrderConfig
-from rpo.making import AnyEnv
 from rpo.optimizers import FiniteAdamW, StepGuard
-from rpo.persistence import PersistentModel
+from rpo.persistence import STANDARD_POLICY, PersistentModel
 from rpo.policy import FirstOrderPolicy, make_generator
 from rpo.vec_env import TorchVecEnv
 
@@ -20,63 +19,15 @@ FirstOrderConfigT = TypeVar("FirstOrderConfigT", bound=FirstOrderConfig)
 class FirstOrderModel(PersistentModel[FirstOrderConfigT]):
     """Networks, optimisers and random streams of an algorithm, its environment, and its files.
 
-    Parameters
-    ----------
-    env
-        A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
-    config
-        Settings; by default the preset's for a task it has, else the defaults of the configuration class.
-    policy
-        "MlpPolicy" or a subclass of `FirstOrderPolicy`.
-    num_envs
-        Parallel environments, where env is not a vector environment; by default the preset's number.
-    preset
-        "paper", or "small" for a look on a laptop: where the settings that are not given come from.
-    seed
-        Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
-    device
-        Device of the networks, "cpu" or "cuda"; "auto" is the environment's.
-    stats_window_size
-        Finished episodes over which the logged return and length are averaged.
-    tensorboard_log, verbose
-        As in Stable-Baselines3.
+    Its arguments are those of `PersistentModel`.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": FirstOrderPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {STANDARD_POLICY: FirstOrderPolicy}
     policy: FirstOrderPolicy  # pyright: ignore[reportIncompatibleVariableOverride]  # narrowed, as in SB3's own
     env: TorchVecEnv | None  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(
-        self,
-        env: AnyEnv | None,
-        config: FirstOrderConfigT | None = None,
-        *,
-        policy: str | type[FirstOrderPolicy] = "MlpPolicy",
-        num_envs: int | None = None,
-        preset: str = "paper",
-        seed: int | None = None,
-        device: torch.device | str = "auto",
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        _init_setup_model: bool = True,
-    ) -> None:
-        adapter, device = self._resolve_arguments(
-            env, config, num_envs=num_envs, preset=preset, device=device, needed=_init_setup_model
-        )
-        super().__init__(
-            policy,
-            adapter,
-            self.config.learning_rate,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            support_multi_env=True,
-            seed=seed,
-        )
-        if _init_setup_model:
-            self._setup_model()
+    def _own_arguments(self, adapter: TorchVecEnv | None) -> dict[str, Any]:
+        return {"learning_rate": self.config.learning_rate, "support_multi_env": True}
 
     def _setup_model(self) -> None:
         """Make networks, optimisers and random generators."""

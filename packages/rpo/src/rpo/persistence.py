@@ -14,6 +14,7 @@ import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
@@ -25,9 +26,13 @@ from rpo.config import AlgorithmConfig
 from rpo.logs import plain
 from rpo.making import AnyEnv, env_id_of, resolve_env
 from rpo.policy import ActingPolicy, resolve_device
+from rpo.presets import preset_named
 from rpo.vec_env import TorchVecEnv
 
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
+
+STANDARD_POLICY = "MlpPolicy"
+"""Stable-Baselines3's name for the policy that an algorithm has unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,34 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     The parts that `_get_torch_save_params` names, networks and optimisers, are saved with the model; what a training
     needs besides, a subclass adds in `_training_tensors` and puts back in `_restore_training`.
+
+    Parameters
+    ----------
+    env
+        A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
+    config
+        Settings; by default the preset's for a task it has, else the defaults of the configuration class.
+    policy
+        "MlpPolicy", or a subclass of the class that it stands for (`policy_aliases`).
+    num_envs
+        Parallel environments, where env is not a vector environment; by default the preset's number.
+    preset
+        "paper", or "small" for a look on a laptop: where the settings that are not given come from.
+    seed
+        Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
+    device
+        Device of the networks, "cpu" or "cuda"; "auto" is the environment's.
+    stats_window_size
+        Finished episodes over which the logged return and length are averaged.
+    tensorboard_log, verbose
+        As in Stable-Baselines3.
+
+    Raises
+    ------
+    ValueError
+        If an argument has a value that it cannot have, or there is no environment.
+    TypeError
+        If the environment is not differentiable, or configuration or policy are those of another algorithm.
     """
 
     config_class: ClassVar[type[AlgorithmConfig]]
@@ -78,27 +111,52 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     _interrupted: "InterruptedLearn | None" = None
     """What a loaded training continues, until `learn` is called."""
 
-    def _resolve_arguments(
+    def __init__(
         self,
         env: AnyEnv | None,
-        config: ConfigT | None,
+        config: ConfigT | None = None,
         *,
-        num_envs: int | None,
-        preset: str,
-        device: torch.device | str,
-        needed: bool,
-    ) -> tuple[TorchVecEnv | None, torch.device]:
-        """Set the configuration and the environment's id; return the adapter and the device of the networks."""
-        if env is None and needed:
+        policy: str | type[BasePolicy] = STANDARD_POLICY,
+        num_envs: int | None = None,
+        preset: str = "paper",
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        _init_setup_model: bool = True,
+    ) -> None:
+        if env is None and _init_setup_model:
             raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
-        adapter = None if env is None else resolve_env(env, num_envs, preset)
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
+        standard = self.policy_aliases[STANDARD_POLICY]
+        if isinstance(policy, type) and not issubclass(policy, standard):
+            raise TypeError(f"policy must be a subclass of {standard.__name__}. Got {policy.__name__}.")
+        if seed is not None and not (isinstance(seed, (int, np.integer)) and 0 <= seed < 2**32):
+            raise ValueError(f"seed must be an integer in [0, 2**32), or None. Got {seed!r}.")
+        preset_named(preset)
+        adapter = None if env is None else resolve_env(env, num_envs, preset)
         self.env_id = None if adapter is None else env_id_of(adapter.env)
         self.config = config or self.config_class.for_env(self.env_id, preset)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
             device = adapter.env.device
-        return adapter, resolve_device(device)
+        super().__init__(
+            policy=policy,
+            env=None if adapter is None else self._wrapped(adapter),
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=None if seed is None else int(seed),
+            device=resolve_device(device),
+            **self._own_arguments(adapter),
+        )
+        if _init_setup_model:
+            self._setup_model()
+
+    @abstractmethod
+    def _own_arguments(self, adapter: TorchVecEnv | None) -> dict[str, Any]:
+        """Return what Stable-Baselines3's constructor takes besides, by name; the configuration is known."""
 
     @property
     def adapter(self) -> TorchVecEnv:
@@ -136,11 +194,17 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     # ---------------------------------------------------------------------------------------------------- the model
 
+    def _policy_name(self) -> str:
+        """Return what a file knows of the policy's class: its alias, or its own name where it is the user's."""
+        standard = self.policy_class is self.policy_aliases[STANDARD_POLICY]
+        return STANDARD_POLICY if standard else self.policy_class.__name__
+
     def _header(self) -> dict[str, Any]:
         assert isinstance(self.observation_space, Box)
         assert isinstance(self.action_space, Box)
         return {
             "algorithm": type(self).__name__,
+            "policy": self._policy_name(),
             "env_id": self.env_id,
             "config": self.config.to_dict(),
             "observation_space": checkpoint.space_to_json(self.observation_space),
@@ -188,14 +252,15 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         device
             Device of the networks.
         kwargs
-            Further arguments of the constructor: num_envs, seed, tensorboard_log, verbose.
+            Further arguments of the constructor: policy, num_envs, seed, tensorboard_log, verbose.
 
         Raises
         ------
         CheckpointError
             If the file is damaged or incomplete, or of another algorithm or program.
         ValueError
-            If the environment has another id or other spaces than the file.
+            If the environment has another id or other spaces than the file, or the policy is of another class: a file
+            holds the name of a class of the user's, who passes the class itself.
         """
         return cls._from_content(_with_suffix(path), env, device, **kwargs)[0]
 
@@ -224,7 +289,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             If the file is damaged, or of another algorithm or program.
         """
         if not isinstance(load_path_or_dict, Mapping):
-            load_path_or_dict = type(self).load(load_path_or_dict).get_parameters()
+            load_path_or_dict = type(self).load(load_path_or_dict, policy=self.policy_class).get_parameters()
         super().set_parameters(dict(load_path_or_dict), exact_match)
 
     @classmethod
@@ -240,7 +305,13 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             action_space = checkpoint.space_from_json(header["action_space"])
             kwargs = {"seed": header["seed"], **kwargs}
             env_id = header["env_id"]
-        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)  # type: ignore[call-arg]
+            policy = header.get("policy", STANDARD_POLICY)  # files had no such part at first, and no other policy
+        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)
+        if model._policy_name() != policy:
+            raise ValueError(
+                f"{path} holds a policy of the class {policy}, not {model._policy_name()}. A file holds no class: pass "
+                f"the one that it was trained with, policy={policy}."
+            )
         if model.env is not None:
             try:
                 check_for_correct_spaces(model.env, observation_space, action_space)

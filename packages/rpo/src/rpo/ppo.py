@@ -24,7 +24,7 @@ from rpo.config import AlgorithmConfig, require, require_integer, require_number
 from rpo.making import AnyEnv
 from rpo.normalization import EPSILON
 from rpo.optimizers import FiniteAdamW, StepGuard
-from rpo.persistence import PersistentModel
+from rpo.persistence import STANDARD_POLICY, PersistentModel
 from rpo.ppo_policy import CLIP, SharedTrunkPolicy
 from rpo.schedules import kl_adaptive
 from rpo.vec_env import TorchVecEnv
@@ -87,77 +87,49 @@ class PPOConfig(AlgorithmConfig):
 
 @final
 class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[misc]  # as narrowed in `PersistentModel`
-    """Stable-Baselines3's PPO with this package's arguments and files (Schulman et al. 2017).
+    """Stable-Baselines3's PPO with the arguments and files of `PersistentModel` (Schulman et al. 2017).
 
     Its observations are normalised by `VecNormalize`, and so are those that `predict` takes; `policy.act` takes those
     of the environment. Random numbers are torch's and NumPy's global ones, which `seed` seeds.
-
-    Parameters
-    ----------
-    env, config, num_envs, preset, seed, device, stats_window_size, tensorboard_log, verbose
-        As of the other algorithms (`rpo.model.FirstOrderModel`).
     """
 
     config_class: ClassVar = PPOConfig
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SharedTrunkPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {STANDARD_POLICY: SharedTrunkPolicy}
     policy: SharedTrunkPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
     rollout_buffer: RolloutBuffer
 
-    def __init__(
-        self,
-        env: AnyEnv | None,
-        config: PPOConfig | None = None,
-        *,
-        num_envs: int | None = None,
-        preset: str = "paper",
-        seed: int | None = None,
-        device: torch.device | str = "auto",
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        _init_setup_model: bool = True,
-    ) -> None:
-        adapter, device = self._resolve_arguments(
-            env, config, num_envs=num_envs, preset=preset, device=device, needed=_init_setup_model
-        )
+    def _own_arguments(self, adapter: TorchVecEnv | None) -> dict[str, Any]:
         cfg = self.config
         self._rate = cfg.learning_rate
-        stable_baselines3.PPO.__init__(
-            self,
-            "MlpPolicy",
-            None if adapter is None else self._wrapped(adapter),  # type: ignore[arg-type]
-            learning_rate=lambda _: self._rate,
-            n_steps=cfg.horizon,
-            batch_size=cfg.batch_size if adapter is None else cfg.minibatch(adapter.num_envs),
-            n_epochs=1,  # `train` takes them one at a time
-            gamma=cfg.gamma,
-            gae_lambda=cfg.gae_lambda,
-            clip_range=cfg.clip_range,
-            ent_coef=cfg.ent_coef,
-            vf_coef=cfg.vf_coef,
-            max_grad_norm=cfg.max_grad_norm,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs={
-                "hidden_sizes": cfg.hidden_sizes,
-                "seed": seed,
-                "optimizer_class": FiniteAdamW,
-                "optimizer_kwargs": {
-                    "name": "policy",
-                    "betas": cfg.betas,
-                    "weight_decay": cfg.weight_decay,
-                    "eps": 1e-5,  # that of Stable-Baselines3's PPO and of SAPO's code
-                },
-            },
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=_init_setup_model,
-        )
+        return {
+            "learning_rate": lambda _: self._rate,
+            "n_steps": cfg.horizon,
+            "batch_size": cfg.batch_size if adapter is None else cfg.minibatch(adapter.num_envs),
+            "n_epochs": 1,  # `train` takes them one at a time
+            "gamma": cfg.gamma,
+            "gae_lambda": cfg.gae_lambda,
+            "clip_range": cfg.clip_range,
+            "ent_coef": cfg.ent_coef,
+            "vf_coef": cfg.vf_coef,
+            "max_grad_norm": cfg.max_grad_norm,
+            "_init_setup_model": False,
+        }
 
     def _setup_model(self) -> None:
         if self.env is None:
             self.n_envs = 1  # until `set_env` says how many
+        cfg = self.config
+        self.policy_kwargs = {
+            "hidden_sizes": cfg.hidden_sizes,
+            "seed": self.seed,
+            "optimizer_class": FiniteAdamW,
+            "optimizer_kwargs": {
+                "name": "policy",
+                "betas": cfg.betas,
+                "weight_decay": cfg.weight_decay,
+                "eps": 1e-5,  # that of Stable-Baselines3's PPO and of SAPO's code
+            },
+        }
         super()._setup_model()
         self.guard = StepGuard()
         self._learned_timesteps = self.num_timesteps
