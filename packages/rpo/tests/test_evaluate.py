@@ -1,12 +1,14 @@
 """`rpo evaluate`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from small_runs import ENV, train
 
 from rpo import RPO, evaluate
+from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
 from rpo.making import make_vector_env
@@ -61,12 +63,17 @@ def test_run_that_is_not_finished_is_evaluated_at_its_newest_readable_checkpoint
     assert f"skipping a file: {newest}" in captured.err
 
 
-def test_trained_model_is_evaluated_where_there_are_no_checkpoints(run):
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("checkpoints", [[], [0, 32], [0, 32, 64]])
+def test_what_was_trained_longest_is_evaluated(run, stale, checkpoints):
+    if stale:  # the training has gone on since
+        shutil.copy(run.checkpoints / "steps_000000000032.zip", run.model)
     for path in checkpoint_files(run.checkpoints):
-        path.unlink()
+        if trained_steps(path) not in checkpoints:
+            path.unlink()
     run.evaluation.unlink()
     main(["evaluate", str(run.path), "--episodes", "2"])
-    assert json.loads(run.evaluation.read_text())["steps"] == 64
+    assert run.read_evaluation()["steps"] == max([32 if stale else 64, *checkpoints])
 
 
 def test_mistakes_end_with_one_message(run, tmp_path):

@@ -15,8 +15,10 @@ from full_disk import disk_with_room_for
 from small_runs import EPOCHS, assert_same_result, only_run, rows_of, train
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
+from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
+from rpo.persistence import PersistentModel
 from rpo.progress import ProgressDisplay
 from rpo.resume import checkpoint_files
 from rpo.runs import RunFolder
@@ -156,6 +158,29 @@ def test_finished_run_says_so_and_trains_on_with_more_steps_only(tmp_path, capsy
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
     resume(run, "--steps", "128")
     assert_same_result(run, whole)
+
+
+@quick
+def test_run_whose_model_is_of_a_shorter_training_is_not_finished(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", "--steps", "128")
+    run = train(tmp_path / "part", "--steps", "64")
+    with monkeypatch.context() as patch:
+        patch.setattr(PersistentModel, "save", interrupt)
+        with pytest.raises(SystemExit, match="interrupted") as error:
+            resume(run, "--steps", "128")
+    main(["evaluate", str(run.path), "--episodes", "4"])
+    assert run.read_evaluation()["steps"] == 128
+    assert trained_steps(run.model) == 64
+    main(command_of(error))
+    assert_same_result(run, whole)
+
+
+@quick
+def test_run_whose_model_is_damaged_is_not_finished(tmp_path):
+    run = train(tmp_path, "--steps", "64")
+    run.model.write_bytes(b"damaged")
+    resume(run)
+    assert trained_steps(run.model) == 64
 
 
 @quick

@@ -95,6 +95,19 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
+def trained_steps(path: Path) -> int:
+    """Return the environment steps that the model in a file was trained for.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or of another program.
+    """
+    header, _ = read(path)
+    with content_of(path):
+        return header["num_timesteps"]
+
+
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under names that start with `prefix/`."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

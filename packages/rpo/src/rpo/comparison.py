@@ -53,7 +53,7 @@ class Run:
             settings=settings,
             steps=np.array([int(row["time/total_timesteps"]) for row in rows]),
             returns=np.array([float(row["rollout/ep_rew_mean"]) for row in rows]),
-            evaluation=json.loads(folder.evaluation.read_text()) if folder.evaluation.exists() else None,
+            evaluation=folder.read_evaluation(),
         )
 
     def setting_values(self) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Checkpoints of a training: written while it runs, and the newest readable one found again."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rpo.checkpoint import CheckpointError
+from rpo.algorithms import algorithm_of
+from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.persistence import PersistentModel
+from rpo.runs import RunFolder
 
 ModelT = TypeVar("ModelT")
 
@@ -84,6 +88,34 @@ def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[M
             print(f"skipping a file: {error}", file=sys.stderr)
             reasons[path] = error
     raise CheckpointError(" ".join(["There is no checkpoint that can be read.", *map(str, reasons.values())]))
+
+
+def load_trained(folder: RunFolder, device: torch.device | str = "auto") -> PersistentModel[Any]:
+    """Load what a run has trained longest: its model, or a checkpoint where the training went on after the model.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    device
+        Device of the networks.
+
+    Raises
+    ------
+    CheckpointError
+        If neither the model nor a checkpoint can be read.
+    """
+
+    def steps(path: Path) -> float:
+        try:
+            return trained_steps(path)
+        except CheckpointError:
+            return math.inf  # tried, to say what is wrong with it
+
+    algorithm = algorithm_of(folder.read_settings().algorithm)
+    files = [folder.model, *checkpoint_files(folder.checkpoints)]
+    files = sorted((path for path in files if path.exists()), key=steps, reverse=True)
+    return load_first(files, lambda path: algorithm.load(path, device=device))[0]
 
 
 def set_aside(path: Path) -> None:

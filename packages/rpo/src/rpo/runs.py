@@ -120,6 +120,19 @@ class RunFolder:
         with content_of(self.settings):
             return RunSettings.read(self.settings)
 
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """Return what the last evaluation found, or None where there was none.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        if not self.evaluation.exists():
+            return None
+        with content_of(self.evaluation):
+            return json.loads(self.evaluation.read_text())
+
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
         """Keep other processes from training the run in the block; a process that is killed gives it up.

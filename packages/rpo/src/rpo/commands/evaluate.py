@@ -10,13 +10,12 @@ import numpy as np
 import tyro
 from tyro.conf import arg
 
-from rpo.algorithms import algorithm_of
 from rpo.commands import mistakes
 from rpo.commands.tables import table
 from rpo.evaluation import POLICIES, Evaluation, evaluate
 from rpo.making import make_vector_env
 from rpo.persistence import PersistentModel
-from rpo.resume import checkpoint_files, load_first
+from rpo.resume import load_trained
 from rpo.runs import RunFolder, RunSettings, write_json
 
 EPISODES = 128
@@ -88,12 +87,7 @@ def evaluate_run(path: Path, options: EvaluateOptions) -> None:
     """
     folder = RunFolder(path)
     settings = folder.read_settings()
-    checkpoints = checkpoint_files(folder.checkpoints)
-    trained = [folder.model] if folder.model.exists() else []
-    algorithm = algorithm_of(settings.algorithm)
-    model, _ = load_first(
-        [*checkpoints[:1], *trained, *checkpoints[1:]], lambda file: algorithm.load(file, device=options.device)
-    )
+    model = load_trained(folder, options.device)
     print(f"{settings.title}, after {model.num_timesteps:,} of {settings.steps:,} steps", flush=True)
     results = evaluate_model(model, settings, episodes=options.episodes, seeds=options.seeds)
     write_json(folder.evaluation, results)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import tyro
 
-from rpo.algorithms import algorithm_of
 from rpo.commands import mistakes
 from rpo.making import make_vector_env
 from rpo.recording import record_episode
-from rpo.runs import RunFolder, RunSettings
+from rpo.resume import load_trained
+from rpo.runs import RunFolder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class RecordOptions:
     """Play one episode of a trained policy; write RUN/video.mp4, and RUN/replay.html, which any browser plays."""
 
     run: tyro.conf.Positional[Path]
-    """Folder of a finished run."""
+    """Folder of a run; of one that is not finished, the newest checkpoint is played."""
     stochastic: bool = False
     """Sample actions instead of taking the most likely ones."""
     seed: int = 0
@@ -36,8 +36,8 @@ def run(args: Sequence[str]) -> None:
     options = tyro.cli(RecordOptions, prog="rpo record", args=list(args))
     with mistakes.told_in_one_message():
         folder = RunFolder(options.run)
-        settings = RunSettings.read(folder.settings)
-        model = algorithm_of(settings.algorithm).load(folder.model, device="cpu")
+        settings = folder.read_settings()
+        model = load_trained(folder, "cpu")
         frames = {"render_mode": "rgb_array", "width": options.width, "height": options.height} if options.video else {}
         env = make_vector_env(settings.env, 1, **(settings.env_args | frames))
         try:
@@ -51,7 +51,7 @@ def run(args: Sequence[str]) -> None:
             )
         finally:
             env.close()
-    print(f"{settings.title}: an episode with return {total:.1f}")
+    print(f"{settings.title}, after {model.num_timesteps:,} steps: an episode with return {total:.1f}")
     for path in (folder.video, folder.replay):
         if path.exists():
             print(f"  {path}")

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import arg
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
+from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.commands import mistakes
 from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
 from rpo.config import AlgorithmConfig
@@ -197,10 +198,14 @@ def resumed_folder(options: TrainOptions[Any], settings: RunSettings) -> RunFold
 
 
 def is_finished(folder: RunFolder, settings: RunSettings) -> bool:
-    """Say whether a run has been trained for so many steps, and evaluated after them."""
-    if not (folder.model.exists() and folder.evaluation.exists()):
+    """Say whether a run has been trained for so many steps, its model is of then or later, and it was evaluated."""
+    evaluation = folder.read_evaluation()
+    if not folder.model.exists() or evaluation is None or evaluation.get("steps", 0) < settings.steps:
         return False
-    return json.loads(folder.evaluation.read_text()).get("steps", 0) >= settings.steps
+    try:
+        return trained_steps(folder.model) >= settings.steps
+    except CheckpointError:
+        return False
 
 
 def prepare(
