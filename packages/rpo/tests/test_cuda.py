@@ -36,7 +36,7 @@ def test_host_does_not_wait_to_learn_whether_a_step_is_finite():
     optimizer = FiniteAdamW([parameter], 0.1, name="actor", betas=(0.7, 0.95), weight_decay=0.0)
     for gradient in (torch.ones(3, device="cuda"), torch.full((3,), torch.nan, device="cuda")):
         parameter.grad = gradient
-        optimizer.step_if_finite(loss=gradient.sum())
+        optimizer.step_if_finite(gradient.norm(), loss=gradient.sum())
     torch.cuda.set_sync_debug_mode("default")
     assert optimizer.skipped == 1
     assert optimizer.state[parameter]["step"] == 1

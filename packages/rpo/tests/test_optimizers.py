@@ -43,7 +43,7 @@ def test_step_with_a_gradient_that_is_not_finite_changes_nothing(bad):
 def test_step_with_a_term_that_is_not_finite_is_left_out_though_its_gradient_is():
     ours, optimizer, *_ = pair()
     ours.grad = torch.ones(2)
-    optimizer.step_if_finite(value=torch.tensor(torch.nan), other=torch.tensor(1.0))
+    optimizer.step_if_finite(ours.grad.norm(), value=torch.tensor(torch.nan), other=torch.tensor(1.0))
     assert ours.tolist() == [1.0, -2.0]
     assert {name: count.item() for name, count in optimizer.lost.items()} == {"value": 1, "other": 0, "gradient": 0}
 

@@ -55,9 +55,9 @@ def gradients_reaching_the_actor(model, rollout, monkeypatch):
     seen = []
     step = model.actor_optimizer.step_if_finite
 
-    def spy(**terms):
+    def spy(norm, **terms):
         seen.append([parameter.grad.clone() for parameter in model.policy.actor.parameters()])
-        return step(**terms)
+        return step(norm, **terms)
 
     monkeypatch.setattr(model.actor_optimizer, "step_if_finite", spy)
     model.update(rollout)
@@ -145,7 +145,7 @@ def test_sapo_s_temperature_steps_on_the_distance_of_the_entropy_from_its_target
     monkeypatch.setattr(
         model.temperature_optimizer,
         "step_if_finite",
-        lambda **terms: (seen.append(model.temperature.log_value.grad.clone()), step(**terms)),
+        lambda norm, **terms: (seen.append(model.temperature.log_value.grad.clone()), step(norm, **terms)),
     )
     model.update(rollout)
     assert seen[0].item() == pytest.approx(0.7 * (entropy.item() + 0.5))

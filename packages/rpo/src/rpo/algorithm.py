@@ -141,7 +141,7 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
         optimizer.zero_grad()
         loss.backward(inputs=parameters)
         norm = clip_grad_norm_(parameters, self.config.max_grad_norm)
-        optimizer.step_if_finite(**terms)
+        optimizer.step_if_finite(norm, **terms)
         return norm
 
     def window_objective(self, rollout: Rollout, rewards: Tensor) -> Tensor:

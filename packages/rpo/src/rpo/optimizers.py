@@ -57,12 +57,11 @@ class FiniteAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # no loss to return
         """Take a step along the gradients, if they are finite."""
         assert closure is None
-        self.step_if_finite()
-
-    def step_if_finite(self, **terms: Tensor) -> None:
-        """Take a step along the gradients, if they and the terms, scalars of the loss, are finite."""
         gradients = [parameter.grad for group in self.param_groups for parameter in group["params"]]
-        norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
+        self.step_if_finite(get_total_norm([gradient for gradient in gradients if gradient is not None]))
+
+    def step_if_finite(self, norm: Tensor, **terms: Tensor) -> None:
+        """Take a step along the gradients, if their norm and the terms, scalars of the loss, are finite."""
         lost = ~torch.stack([*(term.detach() for term in terms.values()), norm]).isfinite()
         for name, value in zip((*terms, "gradient"), lost, strict=True):
             self.lost[name] = self.lost.get(name, 0) + value
