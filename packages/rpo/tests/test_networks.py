@@ -1,19 +1,24 @@
+import copy
+
+import pytest
 import torch
 from torch.nn import functional
 
 from rpo.networks import LOG_STD_MAX, LOG_STD_MIN, Actor, CriticEnsemble
 from rpo.normalization import RunningMeanStd
+from rpo.objectives import value_loss
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_ensemble_equals_separate_networks():
-    critics = CriticEnsemble(5, (8, 6), 3, generator())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ensemble_equals_separate_networks(dtype):
+    critics = CriticEnsemble(5, (8, 6), 3, generator()).to(dtype)
     for parameter in critics.parameters():  # so that scales and shifts take part
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator(1))
-    x = torch.randn(7, 5, generator=generator(2))
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator(1), dtype=dtype)
+    x = torch.randn(7, 5, generator=generator(2), dtype=dtype)
     for i, values in enumerate(critics(x)):
         y = x
         for layer in range(2):
@@ -22,6 +27,19 @@ def test_ensemble_equals_separate_networks():
             y = functional.silu(y)
         expected = functional.linear(y, critics.weights[2][i].T, critics.biases[2][i, 0]).squeeze(-1)
         torch.testing.assert_close(values, expected)
+
+
+def test_gradients_of_the_ensemble_in_float32_are_those_in_float64_but_for_rounding():
+    critics = CriticEnsemble(37, (400, 200, 100), 2, generator())
+    x, targets = torch.randn(256, 37, generator=generator(1)), torch.randn(256, generator=generator(2))
+    exact = copy.deepcopy(critics).double()
+
+    def gradients(critics, x, targets):
+        x = x.requires_grad_()
+        return torch.autograd.grad(value_loss(critics(x), targets), [x, *critics.parameters()])
+
+    pairs = zip(gradients(critics, x, targets), gradients(exact, x.double().detach(), targets.double()), strict=True)
+    assert max((single.double() - double).norm() / double.norm() for single, double in pairs) < 1e-5
 
 
 def test_critics_of_an_ensemble_start_different_with_orthogonal_weights():

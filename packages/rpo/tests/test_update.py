@@ -16,10 +16,10 @@ PLAIN = RPOConfig(**SHARED, policy_epochs=1, kl_coef=0.0, entropy_coef=0.0)
 SINGLE_STEP = [(SHAC, SHACConfig(**SHARED)), (SAPO, SAPOConfig(**SHARED, initial_temperature=0.7))]
 
 
-def window_of(algorithm, config, lq):
-    """Return a model in float64 and a window of four systems: one is truncated inside it, and one terminates."""
+def window_of(algorithm, config, lq, dtype=torch.float64):
+    """Return a model and a window of four systems: one is truncated inside it, and one terminates."""
     model = algorithm(lq(4, max_episode_steps=20), config, seed=0)
-    model.policy.double()
+    model.policy.to(dtype=dtype)
     model._seconds = {}
     env = model.env.env
     env.reset(seed=3)
@@ -214,18 +214,19 @@ def test_critics_take_the_epochs_that_are_set_each_once_over_the_window(lq, monk
     assert not torch.equal(seen[0], seen[2])  # shuffled
 
 
-def test_losses_of_the_batched_critics_are_those_of_plain_networks_trained_one_by_one(lq, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_losses_of_the_batched_critics_are_those_of_plain_networks_trained_one_by_one(lq, monkeypatch, dtype):
     config = dataclasses.replace(PLAIN, critic_epochs=10, max_grad_norm=0.5, critic_learning_rate=1e-2)
-    model, rollout = window_of(RPO, config, lq)
+    model, rollout = window_of(RPO, config, lq, dtype)
     critics, widths = model.policy.critics, [2, *config.hidden_sizes, 1]
     plain = torch.nn.ModuleList()
     for critic in range(config.critic_count):
         layers = []
         for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-            linear = torch.nn.Linear(inputs, outputs).double()
+            linear = torch.nn.Linear(inputs, outputs, dtype=dtype)
             linear.weight.data = critics.weights[i][critic].T.clone()
             linear.bias.data = critics.biases[i][critic, 0].clone()
-            layers += [linear, torch.nn.LayerNorm(outputs).double(), torch.nn.SiLU()]
+            layers += [linear, torch.nn.LayerNorm(outputs, dtype=dtype), torch.nn.SiLU()]
         plain.append(torch.nn.Sequential(*layers[:-2]))
     optimizer = torch.optim.AdamW(plain.parameters(), 1e-2, config.betas, weight_decay=config.weight_decay)
     generator = torch.Generator()
