@@ -22,6 +22,7 @@ from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
         ("clip_low", 1.5, "a number in [0, 1]"),
         ("clip_high", -0.1, "a number in [0, inf]"),
         ("kl_coef", -0.5, "a number in [0, inf)"),
+        ("entropy_coef", -0.1, "a number in [0, inf)"),
         ("entropy_coef", float("nan"), "a number in [0, inf)"),
         ("kl_coef", float("inf"), "a number in [0, inf)"),
         ("learning_rate", float("inf"), "a number in (0, inf)"),
@@ -38,6 +39,7 @@ from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
         ("hidden_sizes", 400, "a tuple of integers >= 1"),
         ("betas", 0.9, "two numbers in [0, 1)"),
         ("betas", (0.9, 1.0), "two numbers in [0, 1)"),
+        ("betas", ("a", 0.9), "two numbers in [0, 1)"),
     ],
 )
 def test_invalid_value_names_class_field_expectation_and_value(name, value, expectation):

@@ -47,6 +47,14 @@ def test_policy_evaluated_on_the_stored_observations_is_the_one_that_acted(lq):
     torch.testing.assert_close(policy.log_std, rollout.behaviour.log_std)
 
 
+def test_critics_are_evaluated_once_a_window(lq):
+    model = make(lq(4, max_episode_steps=5))
+    shapes = []
+    model.policy.critics.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape)))
+    roll_out(model)
+    assert shapes == [(8 * 4, 2)]
+
+
 def test_no_gradient_crosses_a_reset(lq):
     model = make(lq(2, max_episode_steps=4))
     rollout = roll_out(model)

@@ -138,6 +138,24 @@ def test_shac_and_sapo_take_one_step_on_the_whole_gradient_of_the_windows_object
     assert_all_close(actual, [-gradient for gradient in expected])
 
 
+@pytest.mark.parametrize(("algorithm", "config"), [(RPO, PLAIN), *SINGLE_STEP])
+def test_gradients_are_clipped_and_their_norms_logged_as_they_were_before(lq, monkeypatch, algorithm, config):
+    def norm_of(gradients):
+        return torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+
+    model, rollout = window_of(algorithm, config, lq)
+    (whole,) = gradients_reaching_the_actor(model, rollout, monkeypatch)
+    model, rollout = window_of(algorithm, dataclasses.replace(config, max_grad_norm=1e-3), lq)
+    logged = {}
+    update = model.update
+    monkeypatch.setattr(model, "update", lambda rollout: logged.update(update(rollout)))
+    (clipped,) = gradients_reaching_the_actor(model, rollout, monkeypatch)
+    assert norm_of(whole) > 1e-2
+    assert norm_of(clipped) == pytest.approx(1e-3, rel=1e-3)
+    assert logged["actor_grad_norm"].item() == pytest.approx(norm_of(whole))
+    assert logged["critic_grad_norm"] > 1e-2
+
+
 def test_sapo_s_temperature_steps_on_the_distance_of_the_entropy_from_its_target(lq, monkeypatch):
     model, rollout = window_of(SAPO, SINGLE_STEP[1][1], lq)
     entropy = (2 * rollout.entropies - 1).mean() / 2  # of an action of one dimension, whose target is -1/2

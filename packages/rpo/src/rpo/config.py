@@ -62,10 +62,9 @@ class AlgorithmConfig:
         sizes = self.hidden_sizes
         valid_sizes = isinstance(sizes, tuple) and all(type(size) is int and size >= 1 for size in sizes)
         require(self, "hidden_sizes", "a tuple of integers >= 1", valid_sizes and bool(sizes))
-        valid_betas = (
-            isinstance(self.betas, tuple) and len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        )
-        require(self, "betas", "two numbers in [0, 1)", valid_betas)
+        betas = self.betas
+        pair = isinstance(betas, tuple) and len(betas) == 2 and all(isinstance(beta, (int, float)) for beta in betas)
+        require(self, "betas", "two numbers in [0, 1)", pair and all(0 <= beta < 1 for beta in betas))
 
     @classmethod
     def for_env(cls, env_id: str | None, preset: str = "paper") -> Self:
@@ -124,7 +123,7 @@ class FirstOrderConfig(AlgorithmConfig):
     """Environment steps over which the learning rates decay: the task's budget, whatever one `learn` runs."""
 
     def __post_init__(self) -> None:
-        AlgorithmConfig.__post_init__(self)
+        super().__post_init__()
         for name in ("critic_count", "critic_epochs", "critic_minibatches", "decay_timesteps"):
             require_integer(self, name, minimum=1)
         require_number(self, "td_lambda", 0, 1)

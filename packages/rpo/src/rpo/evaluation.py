@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rpo.env import DifferentiableVectorEnv
+from rpo.env import DifferentiableVectorEnv, finite_rewards
 from rpo.policy import ActingPolicy, make_generator
 
 POLICIES = ("deterministic", "stochastic")
@@ -78,7 +78,7 @@ def evaluate(
         for _ in range(STEPS_BETWEEN_CHECKS):
             action = policy.act(raw, deterministic, generator)
             raw, reward, terminated, truncated, _ = env.step(action.to(env.device, raw.dtype))
-            total = total + torch.where(reward.isfinite(), reward, 0.0)
+            total = total + finite_rewards(reward)
             length = length + 1
             ended = terminated | truncated
             counts = ended & (counted < wanted)

@@ -58,7 +58,7 @@ class PPOConfig(AlgorithmConfig):
     """Divergence of the policy in an epoch that steers the learning rate, see `schedules.kl_adaptive` (table 4)."""
 
     def __post_init__(self) -> None:
-        AlgorithmConfig.__post_init__(self)
+        super().__post_init__()
         require_integer(self, "n_epochs", minimum=1)
         require_integer(self, "batch_size", minimum=2)
         require_number(self, "gae_lambda", 0, 1)

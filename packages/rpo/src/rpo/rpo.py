@@ -33,7 +33,7 @@ class RPOConfig(FirstOrderConfig):
     """Weight of the entropy, in the return as in the policy's objective."""
 
     def __post_init__(self) -> None:
-        FirstOrderConfig.__post_init__(self)
+        super().__post_init__()
         require_integer(self, "policy_epochs", minimum=1)
         require_number(self, "clip_low", 0, 1)
         require_number(self, "clip_high", 0, infinite=True)

@@ -32,7 +32,7 @@ class SAPOConfig(SingleStepConfig):
     """Learning rate of the temperature's logarithm, which does not decay (table 4)."""
 
     def __post_init__(self) -> None:
-        SingleStepConfig.__post_init__(self)
+        super().__post_init__()
         for name in ("initial_temperature", "temperature_learning_rate"):
             require_number(self, name, 0, above=True)
 
