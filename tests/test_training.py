@@ -6,7 +6,9 @@ import torch
 
 import diffenvs
 from diffenvs.simulator import Simulator
-from rpo import RPO, RPOConfig
+from rpo import RPO, RPOConfig, cli
+from rpo.algorithms import ALGORITHMS
+from rpo.runs import RunFolder
 
 gymnasium.register_envs(diffenvs)
 
@@ -31,6 +33,26 @@ def test_training_changes_the_policy_and_is_bit_reproducible(task):
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["actor.mean.weight"], untrained["actor.mean.weight"])
     assert all(value.isfinite().all() for value in first.values())
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_every_algorithm_trains_a_task_on_the_command_line(tmp_path, monkeypatch, algo):
+    monkeypatch.setattr("rpo.commands.train.EPISODES", 2)
+    monkeypatch.setattr("rpo.commands.train.draw_replay", lambda *_: None)
+    arguments = [
+        "--algo",
+        algo,
+        "--env",
+        "diffenvs/Ant-v0",
+        "--env-args",
+        "max_episode_steps=20",
+        "--hidden-sizes",
+        "16",
+    ]
+    cli.main(["train", *arguments, "--num-envs", "4", "--horizon", "8", "--steps", "64", "--runs", str(tmp_path)])
+    (run,) = (RunFolder(path) for path in (tmp_path / "diffenvs" / "Ant-v0" / algo).iterdir())
+    assert ALGORITHMS[algo].load(run.model).num_timesteps == 64
+    assert run.read_evaluation()["deterministic"]["mean_length"] == 20
 
 
 def test_agent_takes_a_vector_environment_an_id_or_a_single_environment():

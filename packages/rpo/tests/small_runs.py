@@ -1,10 +1,10 @@
-"""Runs of the command line that take a moment, and all that two of them can be compared by."""
+"""Trainings that take a moment, those of the command line above all, and what two of them can be compared by."""
 
 import json
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rpo import checkpoint
+from rpo import PPO, checkpoint
 from rpo.cli import main
 from rpo.logs import read_progress
 from rpo.resume import checkpoint_files
@@ -19,6 +19,12 @@ SMALL = [
 EPOCHS = {"ppo": "--n-epochs"}
 """Option of an algorithm that makes its windows short; of the others it is --critic-epochs."""
 CLOCKS = {"time/fps", "time/time_elapsed"}
+
+
+def small_config(algorithm, **changes):
+    """Return settings of an algorithm with which a window of few environments takes a moment."""
+    epochs = "n_epochs" if algorithm is PPO else "critic_epochs"
+    return algorithm.config_class(**{"hidden_sizes": (8,), "horizon": 4, epochs: 1, **changes})
 
 
 def train(runs, *args, algo="rpo"):

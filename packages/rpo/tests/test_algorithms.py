@@ -3,13 +3,12 @@
 import gymnasium
 import pytest
 from gymnasium.spaces import Box
+from small_runs import ENV, small_config
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rpo import PRESETS, CheckpointError, TaskPreset, checkpoint
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import main
-
-ID = "lq/LinearQuadratic-v0"
 
 
 @pytest.fixture(params=ALGORITHMS)
@@ -22,12 +21,8 @@ def algorithm(name):
     return ALGORITHMS[name]
 
 
-def small(algorithm, **changes):
-    return algorithm.config_class(hidden_sizes=(8,), horizon=4, **changes)
-
-
 def test_two_runs_with_one_seed_are_bit_identical_and_another_differs(algorithm, lq):
-    models = [algorithm(lq(4), small(algorithm), seed=seed).learn(64, log_interval=None) for seed in (7, 7, 8)]
+    models = [algorithm(lq(4), small_config(algorithm), seed=seed).learn(64, log_interval=None) for seed in (7, 7, 8)]
     same, other, different = (model._tensors() for model in models)
     assert same.keys() == other.keys()
     assert [key for key in same if not same[key].equal(other[key])] == []
@@ -35,12 +30,12 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_differs(algorithm,
 
 
 def test_file_of_another_algorithm_is_refused(algorithm, lq, tmp_path):
-    algorithm(lq(4), small(algorithm)).save(tmp_path / "model")
+    algorithm(lq(4), small_config(algorithm)).save(tmp_path / "model")
     for other in set(ALGORITHMS.values()) - {algorithm}:
         message = f"it holds a model of {algorithm.__name__}, not of {other.__name__}"
         with pytest.raises(CheckpointError, match=message):
             other.load(tmp_path / "model")
-    assert algorithm.load(tmp_path / "model").config == small(algorithm)
+    assert algorithm.load(tmp_path / "model").config == small_config(algorithm)
 
 
 def test_environment_without_gradients_is_refused(algorithm):
@@ -49,7 +44,7 @@ def test_environment_without_gradients_is_refused(algorithm):
         action_space = Box(-1, 1, (1,))
 
     with pytest.raises(TypeError, match="SyncVectorEnv is not differentiable: it has no step_grad"):
-        algorithm(gymnasium.vector.SyncVectorEnv([Single]), small(algorithm))
+        algorithm(gymnasium.vector.SyncVectorEnv([Single]), small_config(algorithm))
 
 
 def test_horizon_of_zero_is_refused(algorithm):
@@ -69,8 +64,8 @@ def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm
     class Own(algorithm.policy_aliases["MlpPolicy"]):
         """Another class of the same networks."""
 
-    standard = algorithm(lq(4), small(algorithm))
-    model = algorithm(lq(4), small(algorithm), policy=Own).learn(16, log_interval=None)
+    standard = algorithm(lq(4), small_config(algorithm))
+    model = algorithm(lq(4), small_config(algorithm), policy=Own).learn(16, log_interval=None)
     model.save_training(tmp_path / "own")
     standard.save(tmp_path / "standard")
     message = r"own\.zip holds a policy of the class Own, not MlpPolicy.* pass the one .*, policy=Own"
@@ -92,11 +87,11 @@ def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm
 def test_policy_of_another_algorithm_is_refused(algorithm, lq):
     standard = algorithm.policy_aliases["MlpPolicy"].__name__
     with pytest.raises(TypeError, match=f"policy must be a subclass of {standard}. Got ActorCriticPolicy"):
-        algorithm(lq(4), small(algorithm), policy=ActorCriticPolicy)
+        algorithm(lq(4), small_config(algorithm), policy=ActorCriticPolicy)
 
 
 def test_file_written_before_it_named_the_policy_is_of_the_standard_one(algorithm, lq, tmp_path):
-    algorithm(lq(4), small(algorithm)).save(tmp_path / "model")
+    algorithm(lq(4), small_config(algorithm)).save(tmp_path / "model")
     header, tensors = checkpoint.read(tmp_path / "model.zip")
     assert header.pop("policy") == "MlpPolicy"
     checkpoint.write(tmp_path / "model.zip", header, tensors)
@@ -107,34 +102,34 @@ def test_file_written_before_it_named_the_policy_is_of_the_standard_one(algorith
 def test_seed_that_is_none_is_refused(algorithm, lq, seed):
     message = rf"seed must be an integer in \[0, 2\*\*32\), or None\. Got {seed!r}"
     with pytest.raises(ValueError, match=message):
-        algorithm(lq(4), small(algorithm), seed=seed)
+        algorithm(lq(4), small_config(algorithm), seed=seed)
 
 
 def test_known_task_gets_the_settings_and_environments_of_the_preset(algorithm, monkeypatch):
     task = TaskPreset(num_envs=8, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7)
     for preset, factor in (("paper", 1), ("small", 2)):
-        monkeypatch.setitem(PRESETS[preset].tasks, ID, TaskPreset(**{**vars(task), "num_envs": 8 // factor}))
-    paper, little = algorithm(ID), algorithm(ID, preset="small")
+        monkeypatch.setitem(PRESETS[preset].tasks, ENV, TaskPreset(**{**vars(task), "num_envs": 8 // factor}))
+    paper, little = algorithm(ENV), algorithm(ENV, preset="small")
     assert (paper.n_envs, little.n_envs) == (8, 4)
-    assert paper.config == algorithm.config_class.for_env(ID)
-    assert little.config == algorithm.config_class.for_env(ID, "small")
+    assert paper.config == algorithm.config_class.for_env(ENV)
+    assert little.config == algorithm.config_class.for_env(ENV, "small")
     assert little.config.hidden_sizes != paper.config.hidden_sizes == (400, 200, 100)
 
 
 def test_unknown_preset_is_refused(algorithm, name, tmp_path):
     message = "`preset` must be one of paper, small. Got 'large'"
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
-        algorithm(ID, preset="large")
+        algorithm(ENV, preset="large")
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):  # though it would say nothing more
-        algorithm(ID, small(algorithm), num_envs=4, preset="large")
+        algorithm(ENV, small_config(algorithm), num_envs=4, preset="large")
     with pytest.raises(SystemExit, match=message.replace(".", r"\.")):
-        main(["train", "--algo", name, "--env", ID, "--preset", "large", "--runs", str(tmp_path)])
+        main(["train", "--algo", name, "--env", ENV, "--preset", "large", "--runs", str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
 def test_environment_of_another_model_is_taken(algorithm, lq):
-    first = algorithm(lq(4), small(algorithm), seed=0)
-    second = algorithm(first.get_env(), small(algorithm), seed=0)
+    first = algorithm(lq(4), small_config(algorithm), seed=0)
+    second = algorithm(first.get_env(), small_config(algorithm), seed=0)
     assert second.adapter.env is first.adapter.env
     second.set_env(first.get_env())
     assert second.learn(16, log_interval=None).num_timesteps == 16

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import small_config
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CheckpointCallback,
@@ -40,8 +41,8 @@ def new_model(algorithm, lq):
     """A function that makes a small model, of the environments given or of episodes of six steps."""
 
     def make(env=None, **kwargs):
-        config = algorithm.config_class(hidden_sizes=(8,), horizon=HORIZON)
-        return algorithm(env or lq(NUM_ENVS, max_episode_steps=6), config, seed=0, **kwargs)
+        env = env or lq(NUM_ENVS, max_episode_steps=6)
+        return algorithm(env, small_config(algorithm, horizon=HORIZON), seed=0, **kwargs)
 
     return make
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 
@@ -6,6 +7,7 @@ import torch
 from small_runs import SMALL, rows_of, train
 
 from rpo import RPO, objectives, plotting
+from rpo.algorithms import ALGORITHMS
 from rpo.cli import COMMANDS, main
 from rpo.commands import train as train_command
 from rpo.commands.train import parse_env_args, parse_train
@@ -42,12 +44,14 @@ def test_defaults_are_ant_with_the_papers_settings():
     assert (hopper.config.kl_coef, hopper.config.gamma) == (0.4, 0.9)
 
 
-def test_help_lists_the_settings_of_the_algorithm(capsys):
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_help_lists_the_settings_of_the_algorithm_with_what_they_are(capsys, algo):
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
+        main(["train", "--algo", algo, "--help"])
     out = capsys.readouterr().out
-    assert all(option in out for option in ("--algo", "--num-envs", "--policy-epochs", "--kl-coef"))
-    assert "Passes of the actor over a window's cached action gradients" in " ".join(out.replace("│", "").split())
+    fields = [field.name for field in dataclasses.fields(ALGORITHMS[algo].config_class)]
+    assert [name for name in ("algo", "num_envs", *fields) if f"--{name.replace('_', '-')} " not in out] == []
+    assert "Norm to which the gradient of each optimiser is clipped" in " ".join(out.replace("│", "").split())
 
 
 @pytest.mark.parametrize(("command", "option"), [("evaluate", "--seeds INT ..."), ("compare", "--output PATH")])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_runs import small_config
 
 from rpo.algorithms import ALGORITHMS
 from rpo.optimizers import FiniteAdamW
@@ -19,8 +20,7 @@ def _no_waiting():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_networks_on_the_gpu_learn_from_a_simulation_on_the_cpu(lq, name):
     algorithm = ALGORITHMS[name]
-    config = algorithm.config_class(hidden_sizes=(8,), horizon=4)
-    model = algorithm(lq(4), config, device="cuda", seed=0)
+    model = algorithm(lq(4), small_config(algorithm), device="cuda", seed=0)
     before = [parameter.clone() for parameter in model.policy.parameters()]
     model.learn(32, log_interval=None)
     after = list(model.policy.parameters())

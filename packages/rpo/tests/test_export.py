@@ -4,19 +4,19 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from small_runs import small_config
 
 from rpo import RPO
 from rpo.algorithms import ALGORITHMS
 
 
 def trained(algorithm, env):
-    config = algorithm.config_class(hidden_sizes=(8, 8), horizon=4)
-    return algorithm(env, config, seed=0).learn(64, log_interval=None)
+    return algorithm(env, small_config(algorithm, hidden_sizes=(8, 8)), seed=0).learn(64, log_interval=None)
 
 
 @pytest.fixture
 def policy(lq):
-    return trained(RPO, lq(4)).policy
+    return RPO(lq(4), small_config(RPO), seed=0).policy
 
 
 def run_onnx(path):
@@ -31,7 +31,10 @@ def run_pt2(path):
 
 @pytest.mark.parametrize(
     ("algo", "name", "run"),
-    [("rpo", "policy.onnx", run_onnx), *((algo, "policy.pt2", run_pt2) for algo in ALGORITHMS)],
+    [
+        *((algo, "policy.onnx", run_onnx) for algo in ("rpo", "ppo")),
+        *((algo, "policy.pt2", run_pt2) for algo in ALGORITHMS),
+    ],
 )
 def test_exported_policy_acts_on_raw_observations_in_batches_of_any_size(lq, tmp_path, algo, name, run):
     model = trained(ALGORITHMS[algo], lq(4))

@@ -44,7 +44,7 @@ def action_gradients(
     ----------
     [RPO] section 4.i and Figure 2.
     """
-    return torch.stack([gradient.to(actions[0].dtype) for gradient in torch.autograd.grad(objective, list(actions))])
+    return torch.stack(torch.autograd.grad(objective, list(actions)))
 
 
 def regenerated_action(policy: SquashedGaussian, u: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch act"]:
