@@ -132,5 +132,12 @@ def test_mistakes_end_with_one_message(make_run, tmp_path):
         main(["compare", str(make_run(1.0, windows=range(0), evaluated=False))])
 
 
+def test_evaluation_that_cannot_be_read_is_told_with_its_file(make_run):
+    run = RunFolder(make_run(1.0))
+    run.evaluation.write_text("{")
+    with pytest.raises(SystemExit, match=f"rpo: {run.evaluation} does not hold what was asked for: Expecting property"):
+        main(["compare", str(run.path)])
+
+
 def test_group_without_scores_has_no_statistics():
     assert Aggregate.of([]) is None

@@ -48,6 +48,16 @@ def test_step_with_a_term_that_is_not_finite_is_left_out_though_its_gradient_is(
     assert {name: count.item() for name, count in optimizer.lost.items()} == {"value": 1, "other": 0, "gradient": 0}
 
 
+def test_step_whose_gradient_is_too_long_to_clip_is_left_out(lq):
+    model = make(SHAC, SHACConfig, lq(3))
+    bias = model.policy.critics.biases[-1]
+    before = bias.clone()
+    model.minimise(model.critic_optimizer, 1e30 * model.policy.critics(torch.ones(1, 2)).sum())
+    assert bias.grad.isfinite().all()
+    assert torch.equal(bias, before)
+    assert {name: count.item() for name, count in model.critic_optimizer.lost.items()} == {"gradient": 1}
+
+
 @pytest.mark.parametrize(("algorithm", "config_class"), [(RPO, RPOConfig), (SAPO, SAPOConfig), (SHAC, SHACConfig)])
 def test_training_goes_on_after_a_minibatch_that_is_not_finite(lq, monkeypatch, algorithm, config_class):
     value_loss, calls = objectives.value_loss, []

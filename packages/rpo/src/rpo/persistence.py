@@ -128,6 +128,8 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     ) -> None:
         if env is None and _init_setup_model:
             raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
+        adapter = None if env is None else resolve_env(env, num_envs, preset)
+        preset_named(preset)
         if config is not None and not isinstance(config, self.config_class):
             raise TypeError(f"config must be a {self.config_class.__name__}. Got {type(config).__name__}.")
         standard = self.policy_aliases[STANDARD_POLICY]
@@ -135,8 +137,6 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             raise TypeError(f"policy must be a subclass of {standard.__name__}. Got {policy.__name__}.")
         if seed is not None and not (isinstance(seed, (int, np.integer)) and 0 <= seed < 2**32):
             raise ValueError(f"seed must be an integer in [0, 2**32), or None. Got {seed!r}.")
-        preset_named(preset)
-        adapter = None if env is None else resolve_env(env, num_envs, preset)
         self.env_id = None if adapter is None else env_id_of(adapter.env)
         self.config = config or self.config_class.for_env(self.env_id, preset)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
