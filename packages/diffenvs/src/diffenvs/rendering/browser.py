@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise ImportError("views in the browser need viser: pip install 'diffenvs[render]'.") from error
 
-CAMERA_DIRECTION = np.array([1.2, -2.2, 1.1])
+CAMERA_DIRECTION = np.array([2.0, -1.4, 1.1])
 """From what is looked at to the camera."""
 
 

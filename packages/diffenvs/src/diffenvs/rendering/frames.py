@@ -26,7 +26,7 @@ mujoco: Any = untyped  # a compiled module without types
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 """Ways to draw without a screen on Linux, by the value of MUJOCO_GL that chooses them, and their libraries."""
 ADVICE = "To draw without a screen or a GPU on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
-AZIMUTH, ELEVATION, FIELD_OF_VIEW = 120.0, -18.0, 40.0
+AZIMUTH, ELEVATION, FIELD_OF_VIEW = 145.0, -18.0, 40.0
 """Of the camera [degrees]: about z, over the horizon, and vertically."""
 SHADOW_SIZE = 2048
 """Edge of the map of shadows [pixels]."""
