@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rpo.logs import read_progress
+from rpo.plotting import STYLES
 
 # Return of the last 100 training episodes over thousands of steps, with observe_action=False and action_cost=0.
 DFLEX = {
@@ -19,13 +20,12 @@ DFLEX = {
     },
     "diffenvs/Hopper-v0": {330: 264, 660: 668, 980: 1380},
 }  # fmt: skip
-STYLES = ("-", "--", ":", "-.")
 
 
 def label(settings: dict) -> str:
-    """Name of a run: what it sets on the environment."""
+    """Name of a run: its algorithm, and what it sets on the environment."""
     arguments = [f"{name}={value}" for name, value in settings["env_args"].items()]
-    return f"RPO, {', '.join(arguments) or 'defaults'}, seed {settings['seed']}"
+    return f"{settings['algorithm']}, {', '.join(arguments) or 'defaults'}, seed {settings['seed']}"
 
 
 def main() -> None:
@@ -40,19 +40,21 @@ def main() -> None:
     ]
     envs = list(dict.fromkeys(settings["env"] for settings, _ in runs))
 
-    figure = Figure(figsize=(4.8 * len(envs), 3.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(4.8 * len(envs), 4.0), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     for axes, env in zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True):
         own = [(settings, rows) for settings, rows in runs if settings["env"] == env]
-        for style, (settings, rows) in zip(STYLES, own, strict=False):
+        for (color, line, _), (settings, rows) in zip(STYLES[1:], own, strict=False):  # black is the reference
             rows = [row for row in rows if row["rollout/ep_rew_mean"]]
             steps = [float(row["time/total_timesteps"]) / 1e6 for row in rows]
-            axes.plot(steps, [float(row["rollout/ep_rew_mean"]) for row in rows], style, label=label(settings))
+            returns = [float(row["rollout/ep_rew_mean"]) for row in rows]
+            axes.plot(steps, returns, color=color, linestyle=line, label=label(settings))
         reference = DFLEX.get(env, {})
-        axes.plot([k / 1e3 for k in reference], list(reference.values()), "ko", ms=4, label="plain RPO on DFlex")
+        if reference:
+            axes.plot([k / 1e3 for k in reference], list(reference.values()), "ko", ms=4, label="plain RPO on DFlex")
         axes.set(title=env, xlabel="environment steps [million]", ylabel="return, last 100 training episodes")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=120)
     print(options.output)

@@ -63,6 +63,14 @@ def test_curve_of_a_run_has_the_numbers_of_its_log(make_run):
     assert list(line.get_xdata()) == [0, 1, 2, 3]
 
 
+def test_axes_have_units_short_numbers_and_a_scale_that_shows_small_divergences(make_run):
+    axes = draw([make_run(window=100_000)])
+    assert axes[1].get_xlabel() == "wall time [s]"
+    assert axes[0].xaxis.get_major_formatter()(400_000) == "400k"
+    assert axes[2].get_ylabel().endswith("[nat]")
+    assert [panel.get_yscale() for panel in axes[:5]] == ["linear", "linear", "log", "linear", "log"]
+
+
 def test_seeds_of_an_algorithm_become_one_curve_with_a_band(make_run):
     paths = [make_run(seed=seed) for seed in range(3)]
     axes = draw(paths)

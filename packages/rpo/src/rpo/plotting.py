@@ -25,13 +25,16 @@ STYLES = (
 """Colour, line and marker of each algorithm: colours that the colour-blind tell apart (Okabe and Ito 2008), and lines
 and markers that differ without any colour."""
 
+ABSENT = {"ha": "center", "va": "center", "color": "0.4"}
+"""Look of the words that stand where there is nothing to draw."""
+
 TRAINING_PANELS = (
-    ("time/total_timesteps", "rollout/ep_rew_mean", "environment steps", "return of training episodes"),
-    ("time/time_elapsed", "rollout/ep_rew_mean", "wall time [s]", "return of training episodes"),
-    ("time/total_timesteps", "train/kl", "environment steps", "KL of the new policy from the old"),
-    ("time/total_timesteps", "train/clip_fraction", "environment steps", "clipped fraction"),
+    ("time/total_timesteps", "rollout/ep_rew_mean", "environment steps", "return of training episodes", "linear"),
+    ("time/time_elapsed", "rollout/ep_rew_mean", "wall time [s]", "return of training episodes", "linear"),
+    ("time/total_timesteps", "train/kl", "environment steps", "KL(old policy, new policy) [nat]", "log"),
+    ("time/total_timesteps", "train/clip_fraction", "environment steps", "clipped fraction", "linear"),
 )
-"""Columns of the log over each other, and the names of their axes."""
+"""Columns of the log over each other, the names of their axes, and the scale of the second one."""
 
 
 def learning_curve(progress: Path, image: Path, title: str = "") -> None:
@@ -57,6 +60,7 @@ def learning_curve(progress: Path, image: Path, title: str = "") -> None:
     axes = figure.add_subplot()
     axes.plot(steps, [float(row["rollout/ep_rew_mean"]) for row in rows])
     axes.set(xlabel="environment steps", ylabel="return (last 100 training episodes)", title=title)
+    _shorten_numbers(axes)
     axes.grid(alpha=0.3)
     _save(figure, image)
 
@@ -117,13 +121,15 @@ def training(groups: Sequence[Group], images: Iterable[Path]) -> "Figure":
     for block, task in zip(figure.subfigures(len(tasks), 1, squeeze=False)[:, 0], tasks, strict=True):
         own = [group for group in groups if group.task == task]
         panels = block.subplots(2, 3).flat
-        for axes, (x, y, x_label, y_label) in zip(panels, TRAINING_PANELS, strict=False):
+        for axes, (x, y, x_label, y_label, scale) in zip(panels, TRAINING_PANELS, strict=False):
             _draw_means(axes, [(group, curve(group, x, y)) for group in own], style)
-            axes.set(xlabel=x_label, ylabel=y_label)
+            axes.set(xlabel=x_label, ylabel=y_label, yscale=scale)
+            if x == "time/total_timesteps":
+                _shorten_numbers(axes)
         axes = panels[len(TRAINING_PANELS)]
         _draw_means(axes, [(group, gradient_by_horizon_step(group)) for group in own], style)
-        axes.set(xlabel="control step of the window", ylabel="gradient to the action\n(norm, last quarter of windows)")
-        axes.set_yscale("log")
+        y_label = "gradient to the action\n(norm, last quarter of windows)"
+        axes.set(xlabel="control step of the window", ylabel=y_label, yscale="log")
         _draw_legend(panels[-1], own, style)
         block.suptitle(task)
     for image in images:
@@ -143,8 +149,15 @@ def _draw_means(axes: "Axes", lines: Iterable[tuple[Group, Curve | None]], style
         every = max(1, len(line.x) // 8)
         axes.plot(line.x, line.mean, color=color, linestyle=dashes, marker=marker, markevery=every, markersize=5)
     if not axes.lines:
-        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="0.4")
+        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, **ABSENT)
     axes.grid(alpha=0.3)
+
+
+def _shorten_numbers(axes: "Axes") -> None:
+    """Write 400k for 400,000 environment steps along the horizontal axis."""
+    from matplotlib.ticker import EngFormatter
+
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _draw_legend(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
@@ -176,8 +189,6 @@ def _styles_of(groups: Iterable[Group]) -> dict:
 
 
 def _draw_curves(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
-    from matplotlib.ticker import EngFormatter
-
     for place, group in enumerate(groups):
         color, line, marker = style[group.label]
         curve = group.curve()
@@ -187,10 +198,10 @@ def _draw_curves(axes: "Axes", groups: Iterable[Group], style: dict) -> None:
         axes.plot(
             curve.steps, curve.iqm, color=color, linestyle=line, marker=marker, ms=5, markevery=every, label=label
         )
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _shorten_numbers(axes)
     axes.set(xlabel="environment steps", ylabel="return of training episodes\n(interquartile mean)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)  # below the axis
 
 
 def _draw_intervals(axes: "Axes", groups: Sequence[Group], style: dict) -> None:
@@ -199,6 +210,8 @@ def _draw_intervals(axes: "Axes", groups: Sequence[Group], style: dict) -> None:
         for policy, shift, face in zip(POLICIES, (-0.12, 0.12), (color, "white"), strict=True):
             score = group.evaluated(policy)
             if score is None:
+                across = axes.get_yaxis_transform()
+                axes.text(0.5, place + shift, f"{policy}: not evaluated", transform=across, **ABSENT)
                 continue
             if score.interval is not None:
                 axes.hlines(place + shift, *score.interval, color=color, linewidth=2)
@@ -217,6 +230,7 @@ def _new_figure(width: float, height: float) -> "Figure":
     except ImportError as error:
         raise ImportError("A picture needs matplotlib: pip install rpo-rl[plots].") from error
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # [inch] # type: ignore[union-attr]
     FigureCanvasAgg(figure)
     return figure
 
