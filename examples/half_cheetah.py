@@ -33,7 +33,6 @@ class HalfCheetah(AbstractTask):
         Entry("pitch_velocity", 1, "rad/s", "of the torso"),
         Entry("joint_velocity", 6, "rad/s", "of thigh, shin and foot, behind and in front"),
     )
-
     TRAVELS = True  # its place along x does not matter, and float32 is coarse far from zero
 
     action_cost: float = 0.1
@@ -46,36 +45,25 @@ class HalfCheetah(AbstractTask):
         return Model.from_mjcf(FILE, dt=0.05, substeps=50, mass_matrix_interval=10)
 
     def start_q(self):
-        """Coordinates of the file's pose."""
-        return (0.0,) * 9
+        return (0.0,) * 9  # the file's pose
 
     def reset(self, random, start_q):
-        """Draw states around the file's pose."""
         return start_q + random.uniform(9, -self.noise, self.noise), self.noise * random.normal(9)
 
     def observation(self, state, action):
-        """Observe everything but the position along x, (N, 17)."""
-        return torch.cat([state.q[:, 1:], state.qd], dim=-1)
+        return torch.cat([state.q[:, 1:], state.qd], dim=-1)  # all but the position along x
 
     def reward_terms(self, observation, action, next_observation):
-        """Forward velocity after the step, less the cost of the action."""
-        return {
-            "forward": self.entry(next_observation, "velocity"),
-            "action": -self.action_cost * action.square().sum(-1),
-        }
+        cost = self.action_cost * action.square().sum(-1)
+        return {"forward": self.entry(next_observation, "velocity"), "action": -cost}
 
 
 register_task("diffenvs/HalfCheetah-v0", HalfCheetah)
 
-CONFIG = RPOConfig(  # a task without a preset says all that should differ from the defaults, which are the paper's
-    horizon=16,  # 0.8 s; gradients through more steps of 0.05 s are mostly noise
-    learning_rate=1e-3,
-    critic_learning_rate=1e-3,
-    decay_timesteps=1_000_000,
-    entropy_coef=0.02,  # of a reward that is far smaller than the paper's tasks'
-    hidden_sizes=(128, 64),
-    critic_epochs=8,
-)
+# A task without a preset says all that should differ from the defaults, which are the paper's.
+RATES = {"learning_rate": 1e-3, "critic_learning_rate": 1e-3, "decay_timesteps": 1_000_000}
+SIZES = {"hidden_sizes": (128, 64), "critic_epochs": 8, "horizon": 16}  # 0.8 s; beyond, gradients are mostly noise
+CONFIG = RPOConfig(**RATES, **SIZES, entropy_coef=0.02)  # of a reward that is far smaller than the paper's tasks'
 
 
 def main(steps: int = 300_000, num_envs: int = 64) -> float:

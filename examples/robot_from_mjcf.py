@@ -33,8 +33,7 @@ MJCF = """
 </mujoco>
 """
 SUBSTEPS, STEPS = 20, 50
-GOAL = (1.0, 1.2)
-"""Angles of shoulder and elbow [rad], where the arm shall be at rest."""
+GOAL = (1.0, 1.2)  # angles of shoulder and elbow [rad], where the arm shall be at rest
 
 
 def simulate(simulator: Simulator, actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode
 
 from rpo import RPO, RPOConfig, evaluate
 
@@ -20,7 +19,7 @@ DT, STEPS = 0.2, 50
 class Docking(gymnasium.vector.VectorEnv):
     """Observes position and velocity, (N, 4); takes the acceleration, (N, 2)."""
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}  # noqa: RUF012
     single_observation_space: gymnasium.Space = Box(-np.inf, np.inf, (4,))
     single_action_space: gymnasium.Space = Box(-1.0, 1.0, (2,))
     device = torch.device("cpu")

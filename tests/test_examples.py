@@ -49,7 +49,7 @@ def names_of(example):
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_is_short_describes_itself_and_needs_no_argument(example):
     lines = (FOLDER / f"{example}.py").read_text().splitlines()
-    assert len(lines) < 100
+    assert len(lines) < 80
     assert lines[0].startswith('"""')
     assert lines[-2] == 'if __name__ == "__main__":'
     parameters = inspect.signature(names_of(example)["main"]).parameters.values()
