@@ -63,12 +63,32 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
     run_blocks(page)
 
 
+def test_every_page_with_code_has_a_test_that_runs_it():
+    elsewhere = {"README.md", "packages/diffenvs/README.md", "packages/rpo/README.md"}  # in the test_readme.py of each
+    assert {relative(page) for page in LINKED if python_blocks(page)} == elsewhere | {relative(EXCERPTS)} | {
+        relative(page) for page in PAGES if python_blocks(page)
+    }
+    for page in LINKED:
+        assert len(python_blocks(page)) == page.read_text().count("```python"), f"an indented block in {relative(page)}"
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headlines of a page are called in links."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", LINKED, ids=relative)
-def test_relative_links_lead_to_files(page):
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", text) if "://" not in link]
+def test_relative_links_lead_to_files_and_headlines(page):
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", prose(page)) if "://" not in link]
     made = {"command_line.md", "examples.md"} if page.parent == ROOT / "docs" else set()
-    assert [link for link in links if link and link not in made and not (page.parent / link).exists()] == []
+    found = [(page.parent / path if path else page, anchor) for path, _, anchor in links if path not in made]
+    assert [path for path, _ in found if not path.exists()] == []
+    assert [(path, anchor) for path, anchor in found if anchor and anchor not in anchors(path)] == []
     assert links or page.name != "README.md", "the pattern finds no link"
 
 

@@ -47,7 +47,7 @@ def test_commands_of_the_algorithm_s_readme_run_in_their_order(tmp_path, monkeyp
     assert "RPO on diffenvs/Hopper-v0, seed 1, after 4,096 of 4,096 steps" in out
     (group,) = json.loads((tmp_path / "comparison.json").read_text())["groups"]
     assert group["seeds"] == [0, 1]
-    assert (tmp_path / "comparison.png").exists()
+    assert all((tmp_path / name).exists() for name in ("comparison.png", "training.png", "training.svg"))
 
 
 def test_commands_are_those_that_continuous_integration_runs():
