@@ -1,4 +1,4 @@
-"""The page of the command line, made from what the commands say about themselves: `rpo COMMAND --help`."""
+"""The page of the command line is made from what the commands say about themselves: `rpo COMMAND --help`."""
 
 import contextlib
 import io
@@ -14,9 +14,9 @@ WIDTH = 100
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def page() -> str:
-    """Return the page: the usage, and the help of every command."""
-    parts = ["# Command line", "`rpo` is the same as `python -m rpo`.", _shown("rpo --help", lambda: main(["--help"]))]
+def sections() -> str:
+    """Return the usage, and a section with the help of every command."""
+    parts = [_shown("rpo --help", lambda: main(["--help"]))]
     for name in COMMANDS:
         parts += [f"## rpo {name}", _shown(f"rpo {name} --help", lambda name=name: main([name, "--help"]))]
     return "\n\n".join(parts) + "\n"

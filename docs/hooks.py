@@ -1,4 +1,4 @@
-"""What building the site adds: pages made from code, the pictures of the tasks, and equations that need no script."""
+"""What building the site adds: what is made from code, the pictures of the tasks, and equations that need no script."""
 
 import ast
 import html
@@ -9,7 +9,6 @@ from typing import Any
 import command_line
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
@@ -18,15 +17,9 @@ CODE = re.compile(r"<(pre|code)\b.*?</\1>", flags=re.DOTALL)
 TASK = re.compile(r"^## \w+/(\w+)-v\d+$", flags=re.MULTILINE)
 
 
-def on_files(files: Any, config: Any) -> None:
-    """Add the pages that are made from code."""
-    for name, content in {"command_line.md": command_line.page(), "examples.md": examples()}.items():
-        files.append(File.generated(config, name, content=content))
-
-
 def examples() -> str:
-    """Return the page of the examples: what each says of itself, and its code."""
-    parts = ["# Examples", "Each is a file of the folder `examples`; run it by `python examples/NAME.py`."]
+    """Return the sections of the examples: what each says of itself, and its code."""
+    parts = []
     for path in sorted((ROOT / "examples").glob("*.py")):
         title, _, rest = (ast.get_docstring(ast.parse(path.read_text())) or path.name).partition("\n")
         block = f'??? example "examples/{path.name}"\n\n    ```python\n    --8<-- "examples/{path.name}"\n    ```'
@@ -34,8 +27,14 @@ def examples() -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+MADE = {"command_line.md": command_line.sections, "examples.md": examples}
+"""What makes the rest of a page."""
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Show each task's picture below its headline."""
+    """Fill the pages that are made from code, and show each task's picture below its headline."""
+    if page.file.src_uri in MADE:
+        return f"{markdown}\n{MADE[page.file.src_uri]()}"
     if page.file.src_uri != "tasks.md":
         return markdown
 

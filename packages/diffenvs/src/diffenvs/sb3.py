@@ -178,7 +178,7 @@ class SB3VecEnv(VecEnv):
         return [wrapper_class is Monitor for _ in self._positions(indices)]
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return a picture of each environment, or None of each if `render_mode` is not "rgb_array"."""
+        """Return a picture of each environment, (height, width, 3), or None of each without render_mode "rgb_array"."""
         if self.render_mode != "rgb_array":
             warnings.warn(f"pictures need render_mode 'rgb_array'. It is {self.render_mode!r}.", stacklevel=2)
             return [None] * self.num_envs

@@ -35,19 +35,19 @@ class DifferentiableVectorEnv(Protocol):
     single_action_space: gymnasium.Space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict]:
-        """Begin new episodes."""
+        """Begin new episodes; returns observations (N, obs) and infos."""
         ...
 
     def step(self, actions: Tensor) -> Result:
-        """Advance without a graph."""
+        """Advance by actions (N, act) without a graph; returns what Gymnasium's `step` returns, as tensors."""
         ...
 
     def step_grad(self, actions: Tensor) -> Result:
-        """Advance within the graph."""
+        """Advance by actions (N, act) within the graph; returns what `step` returns."""
         ...
 
     def detach(self) -> Tensor:
-        """Cut the graph."""
+        """Cut the graph; returns the observations, (N, obs)."""
         ...
 
     def get_state(self) -> dict[str, Tensor]:
@@ -55,7 +55,7 @@ class DifferentiableVectorEnv(Protocol):
         ...
 
     def set_state(self, state: Mapping[str, Tensor]) -> Tensor:
-        """Continue from such a copy."""
+        """Continue from such a copy; returns the observations, (N, obs)."""
         ...
 
 

@@ -26,7 +26,13 @@ class EpisodeStatistics:
         self.returns[:], self.lengths[:] = 0.0, 0
 
     def restore(self, returns: np.ndarray, lengths: np.ndarray) -> None:
-        """Go on from the running returns and lengths of as many environments, (N,) each."""
+        """Go on from the running returns and lengths of as many environments, (N,) each.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer environments here.
+        """
         if not returns.shape == lengths.shape == self.returns.shape:
             raise ValueError(f"there are {len(self.returns)} environments. Got {returns.shape} and {lengths.shape}.")
         self.returns[:], self.lengths[:] = returns, lengths

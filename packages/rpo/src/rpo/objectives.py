@@ -77,13 +77,22 @@ def importance_ratio(
 ) -> Float[Tensor, "*batch"]:
     """Return pi(a|s) / pi_old(a|s) as a constant, (...).
 
+    Parameters
+    ----------
+    policy, behaviour
+        The current policy and the one that acted, at the stored observations.
+    u
+        The stored actions before the squashing, (..., act).
+
+    Notes
+    -----
     The tanh's Jacobian cancels: a ratio of Gaussians of u, joint over the action's dimensions, taken in log space.
     """
     return (policy.log_prob_presquash(u) - behaviour.log_prob_presquash(u)).exp()
 
 
 def inside_clip(ratio: Float[Tensor, "*batch"], clip_low: float, clip_high: float) -> Bool[Tensor, "*batch"]:
-    """Return which samples take part: 1 - clip_low <= ratio <= 1 + clip_high, and finite."""
+    """Return which samples take part, (...): 1 - clip_low <= ratio <= 1 + clip_high, and finite."""
     return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high) & ratio.isfinite()
 
 
@@ -132,7 +141,11 @@ def entropy_bonus(policy: SquashedGaussian, noise: Float[Tensor, "*batch act"]) 
 def policy_objective(
     surrogate: Float[Tensor, ""], kl: Float[Tensor, ""], entropy: Float[Tensor, ""], kl_coef: float, entropy_coef: float
 ) -> Float[Tensor, ""]:
-    """Return what the policy epochs maximise, Eq. (11) of [RPO], with weight 1 on the surrogate (none is given)."""
+    """Return what the policy epochs maximise, a scalar: Eq. (11) of [RPO], with weight 1 on the surrogate.
+
+    The three terms are those of `clipped_surrogate`, `kl_penalty` and `entropy_bonus`. The paper gives no weight of the
+    first one.
+    """
     return surrogate - kl_coef * kl + entropy_coef * entropy
 
 

@@ -386,6 +386,17 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     ) -> Self:
         """Load what `save_training` wrote; `learn(n, reset_num_timesteps=False)` continues as if never interrupted.
 
+        Parameters
+        ----------
+        path
+            The file; ".zip" may be left out.
+        env
+            Environment of the same task and number; its state is replaced. None is refused.
+        device
+            Of the networks: "auto", "cpu", "cuda" or "cuda:<number>".
+        **kwargs
+            Further arguments of the model.
+
         Raises
         ------
         CheckpointError

@@ -133,7 +133,7 @@ class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
         return self.actor.mean.weight.dtype
 
     def normalize(self, raw: Tensor) -> Tensor:
-        """Return raw observations of any float type and device, normalised for the networks."""
+        """Return raw observations, (..., obs) of any float type and device, normalised for the networks."""
         return self.normalizer(raw.to(self.device))
 
     def deterministic_layers(self) -> nn.Sequential:

@@ -105,7 +105,7 @@ class SharedTrunkPolicy(ExportablePolicy, SavedWithModel, TensorPredicting, Acto
         return distribution
 
     def normalize(self, raw: Tensor) -> Tensor:
-        """Return raw observations of any float type and device, normalised for the networks."""
+        """Return raw observations, (..., obs) of any float type and device, normalised for the networks."""
         return self.normalizer(raw.to(self.device)).clamp(-CLIP, CLIP)
 
     def deterministic_layers(self) -> nn.Sequential:

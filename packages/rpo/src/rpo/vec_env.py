@@ -45,7 +45,7 @@ class TorchVecEnv(VecEnv):
         self.episodes = EpisodeStatistics(self.num_envs)
 
     def reset(self) -> np.ndarray:
-        """Start new episodes with the seed of the last `seed` call, if any."""
+        """Start new episodes with the seed of the last `seed` call, if any; returns observations (N, obs)."""
         options = self._options[0] or None
         obs, _ = self.env.reset(seed=self._seeds[0], options=options)
         self._dtype = obs.dtype
@@ -60,7 +60,19 @@ class TorchVecEnv(VecEnv):
         self._actions = torch.as_tensor(actions, dtype=self._dtype, device=self.env.device)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Take the step and return NumPy arrays, with one info dict per environment."""
+        """Take the step.
+
+        Returns
+        -------
+        tuple
+            Observations (N, obs), rewards (N,) with 0 for those that are not finite, dones (N,), and one info
+            dictionary per environment, which has the last observation and the return of an episode that has ended.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `step_async`.
+        """
         if self._actions is None:
             raise RuntimeError("step_wait was called before step_async.")
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
@@ -111,7 +123,7 @@ class TorchVecEnv(VecEnv):
         return [wrapper_class is Monitor] * self._count(indices)
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return one frame per environment."""
+        """Return one frame per environment, (height, width, 3); none if the environment draws none."""
         render = getattr(self.env, "render", None)
         return list(render() or ()) if render else []
 

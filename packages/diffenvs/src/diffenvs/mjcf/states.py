@@ -44,7 +44,25 @@ def from_mujoco(model: Model, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.nd
 
 
 def to_mujoco(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Translate our states to MuJoCo's ``qpos`` and ``qvel``: the inverse of :func:`from_mujoco`."""
+    """Translate our states to MuJoCo's: the inverse of :func:`from_mujoco`.
+
+    Parameters
+    ----------
+    model
+        The robot.
+    q, qd
+        Coordinates (..., nq) and velocities (..., nv), relative to the world's origin.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        ``qpos`` (..., nq) and ``qvel`` (..., nv).
+
+    Raises
+    ------
+    ValueError
+        If a size is wrong.
+    """
     qpos, qvel = _copies(model, q=q, qd=qd)
     for c, d in _free_joints(model):
         omega = qvel[..., d : d + 3]

@@ -99,7 +99,13 @@ class AbstractTask(abc.ABC):
 
     @classmethod
     def entry(cls, observation: Tensor, name: str) -> Tensor:
-        """Part of observations (N, obs) by its name: (N,) if it has size one, (N, size) otherwise."""
+        """Part of observations (N, obs) by its name: (N,) if it has size one, (N, size) otherwise.
+
+        Raises
+        ------
+        ValueError
+            If no entry has the name.
+        """
         start = 0
         for entry in cls.OBSERVATION:
             if entry.name == name:
@@ -137,7 +143,22 @@ class AbstractTask(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has MEMORY and must define first_memory.")
 
     def next_memory(self, random: EnvRandom, state: State, next_observation: Tensor) -> Tensor:
-        """Update the memory (N, memory) after a step has been rewarded; it shows in the observation returned."""
+        """Update the memory after a step has been rewarded; it shows in the observation returned.
+
+        Parameters
+        ----------
+        random
+            The only source of randomness, another one than the reset's.
+        state
+            After the step, with the memory before it.
+        next_observation
+            Of that state, with which the step was rewarded, (N, obs).
+
+        Returns
+        -------
+        Tensor
+            (N, memory).
+        """
         return state.memory
 
     def ghosts(self, state: State) -> dict[str, Tensor]:

@@ -72,6 +72,15 @@ def locomotion_observation(state: State, action: Tensor, target: Vector3) -> Ten
 def projections(position: Tensor, rotation: Tensor, origin: Tensor, target: Vector3) -> tuple[Tensor, Tensor]:
     r"""How upright a standing robot is and how well it faces its target, (N,) each, 1 at best.
 
+    Parameters
+    ----------
+    position, rotation
+        Of the root relative to the origin [m], (N, 3), and quaternion (x, y, z, w), (N, 4).
+    origin
+        In the world [m], (N, 3).
+    target
+        Place in the world that is to be faced [m].
+
     Notes
     -----
     With the root's quaternion :math:`(x, y, z, w)`, the robot's z axis has the height :math:`(w-x)^2 + (y+z)^2 - 1`
