@@ -60,15 +60,14 @@ def test_config_of_another_algorithm_is_refused(algorithm, lq):
             algorithm(lq(4), other.config_class())
 
 
-def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm, lq, tmp_path):
-    class Own(algorithm.policy_aliases["MlpPolicy"]):
-        """Another class of the same networks."""
-
+@pytest.mark.parametrize("own", ["Own", "MlpPolicy"])  # the second has the name of the standard one
+def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm, lq, tmp_path, own):
+    Own = type(own, (algorithm.policy_aliases["MlpPolicy"],), {})
     standard = algorithm(lq(4), small_config(algorithm))
     model = algorithm(lq(4), small_config(algorithm), policy=Own).learn(16, log_interval=None)
     model.save_training(tmp_path / "own")
     standard.save(tmp_path / "standard")
-    message = r"own\.zip holds a policy of the class Own, not MlpPolicy.* pass the one .*, policy=Own"
+    message = rf"own\.zip holds a policy of the class {own}, not MlpPolicy.* pass the one .*, policy={own}"
     for load in (
         lambda: algorithm.load(tmp_path / "own"),
         lambda: algorithm.load_training(tmp_path / "own", lq(4)),
@@ -76,7 +75,7 @@ def test_policy_of_the_user_s_own_class_is_loaded_with_that_class_only(algorithm
     ):
         with pytest.raises(ValueError, match=message):
             load()
-    with pytest.raises(ValueError, match="holds a policy of the class MlpPolicy, not Own"):
+    with pytest.raises(ValueError, match=f"holds a policy of the class MlpPolicy, not {own}"):
         algorithm.load(tmp_path / "standard", policy=Own)
     resumed = algorithm.load_training(tmp_path / "own", lq(4), policy=Own)
     assert type(resumed.learn(16, log_interval=None).policy) is Own
@@ -93,7 +92,7 @@ def test_policy_of_another_algorithm_is_refused(algorithm, lq):
 def test_file_written_before_it_named_the_policy_is_of_the_standard_one(algorithm, lq, tmp_path):
     algorithm(lq(4), small_config(algorithm)).save(tmp_path / "model")
     header, tensors = checkpoint.read(tmp_path / "model.zip")
-    assert header.pop("policy") == "MlpPolicy"
+    assert header.pop("policy_class") is None
     checkpoint.write(tmp_path / "model.zip", header, tensors)
     assert type(algorithm.load(tmp_path / "model").policy) is algorithm.policy_aliases["MlpPolicy"]
 

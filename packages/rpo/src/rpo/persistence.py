@@ -194,17 +194,17 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     # ---------------------------------------------------------------------------------------------------- the model
 
-    def _policy_name(self) -> str:
-        """Return what a file knows of the policy's class: its alias, or its own name where it is the user's."""
+    def _policy_of_the_user(self) -> str | None:
+        """Return the name of the policy's class if it is the user's own; None for the algorithm's."""
         standard = self.policy_class is self.policy_aliases[STANDARD_POLICY]
-        return STANDARD_POLICY if standard else self.policy_class.__name__
+        return None if standard else self.policy_class.__name__
 
     def _header(self) -> dict[str, Any]:
         assert isinstance(self.observation_space, Box)
         assert isinstance(self.action_space, Box)
         return {
             "algorithm": type(self).__name__,
-            "policy": self._policy_name(),
+            "policy_class": self._policy_of_the_user(),
             "env_id": self.env_id,
             "config": self.config.to_dict(),
             "observation_space": checkpoint.space_to_json(self.observation_space),
@@ -305,12 +305,13 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             action_space = checkpoint.space_from_json(header["action_space"])
             kwargs = {"seed": header["seed"], **kwargs}
             env_id = header["env_id"]
-            policy = header.get("policy", STANDARD_POLICY)  # files had no such part at first, and no other policy
         model = cls(env, config, device=device, _init_setup_model=False, **kwargs)
-        if model._policy_name() != policy:
+        names = header.get("policy_class"), model._policy_of_the_user()  # the first files had no such part
+        if names[0] != names[1]:
+            there, here = (name or STANDARD_POLICY for name in names)
             raise ValueError(
-                f"{path} holds a policy of the class {policy}, not {model._policy_name()}. A file holds no class: pass "
-                f"the one that it was trained with, policy={policy}."
+                f"{path} holds a policy of the class {there}, not {here}. A file holds no class: pass the one that it "
+                f"was trained with, policy={there}."
             )
         if model.env is not None:
             try:

@@ -198,7 +198,7 @@ def resumed_folder(options: TrainOptions[Any], settings: RunSettings) -> RunFold
 
 
 def is_finished(folder: RunFolder, settings: RunSettings) -> bool:
-    """Say whether a run has been trained for so many steps, its model is of then or later, and it was evaluated."""
+    """Say whether a run has been trained for so many steps: the model that it left and its evaluation are of them."""
     evaluation = folder.read_evaluation()
     if not folder.model.exists() or evaluation is None or evaluation.get("steps", 0) < settings.steps:
         return False
