@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_runs import ENV, train
 
-from rpo import RPO, evaluate
+from rpo import RPO, CheckpointError, evaluate, resume
 from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
@@ -74,6 +74,17 @@ def test_what_was_trained_longest_is_evaluated(run, stale, checkpoints):
     run.evaluation.unlink()
     main(["evaluate", str(run.path), "--episodes", "2"])
     assert run.read_evaluation()["steps"] == max([32 if stale else 64, *checkpoints])
+
+
+def test_checkpoint_that_the_training_deletes_meanwhile_is_left_out(run, monkeypatch):
+    found = checkpoint_files(run.checkpoints)
+    found[-1].unlink()
+    monkeypatch.setattr(resume, "checkpoint_files", lambda _: found)
+    assert resume.load_trained(run).num_timesteps == 64
+    for path in (run.model, *found[:-1]):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="There is no checkpoint that can be read"):
+        resume.load_trained(run)
 
 
 def test_mistakes_end_with_one_message(run, tmp_path):

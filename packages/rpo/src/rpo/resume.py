@@ -111,10 +111,12 @@ def load_trained(folder: RunFolder, device: torch.device | str = "auto") -> Pers
             return trained_steps(path)
         except CheckpointError:
             return math.inf  # tried, to say what is wrong with it
+        except FileNotFoundError:
+            return -1  # no model yet, or a checkpoint that the training has deleted since
 
     algorithm = algorithm_of(folder.read_settings().algorithm)
-    files = [folder.model, *checkpoint_files(folder.checkpoints)]
-    files = sorted((path for path in files if path.exists()), key=steps, reverse=True)
+    trained = {path: steps(path) for path in (folder.model, *checkpoint_files(folder.checkpoints))}
+    files = sorted((path for path in trained if trained[path] >= 0), key=trained.__getitem__, reverse=True)
     return load_first(files, lambda path: algorithm.load(path, device=device))[0]
 
 
