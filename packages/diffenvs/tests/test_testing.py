@@ -186,6 +186,23 @@ class ReturnsItsBuffer(Pushed):
         return self.x, *rest
 
 
+class RewardIsPartOfTheKeptObservation(Pushed):
+    def advance(self, actions):
+        observation, _, *rest = super().advance(actions)
+        self.kept = observation.clone()
+        return observation, self.kept[:, 0], *rest
+
+    def detach(self):
+        observation = super().detach()
+        return getattr(self, "kept", observation).detach().clone()
+
+
+class DetachReturnsItsBuffer(Pushed):
+    def detach(self):
+        super().detach()
+        return self.x
+
+
 class WritesIntoActions(Pushed):
     def step(self, actions):
         return super().step(actions.clamp_(-0.5, 0.5))
@@ -299,6 +316,8 @@ BROKEN = {
     FinalInfoOfOtherKind: "final_info must be the info of the step, a dictionary",
     WordsInInfo: r"info\['final_info'\]\['map'\] must be a tensor with a row for each environment",
     ReturnsItsBuffer: "writing into returned tensors must not change the environment",
+    RewardIsPartOfTheKeptObservation: "writing into returned tensors must not change the environment",
+    DetachReturnsItsBuffer: "writing into returned tensors must not change the environment",
     WritesIntoActions: "step must not change the actions",
     ForgetsTheSeed: "reset with one seed must return equal observations",
     NoiseFromOutside: "one seed and equal actions must give equal results",
