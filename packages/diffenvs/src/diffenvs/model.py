@@ -17,7 +17,15 @@ import numpy as np
 
 from diffenvs.quantities import Quaternion as Quaternion
 from diffenvs.quantities import Vector3 as Vector3
-from diffenvs.quantities import as_unit, as_vector, require_non_negative, require_positive, set_field
+from diffenvs.quantities import (
+    STANDARD_GRAVITY,
+    as_unit,
+    as_vector,
+    exceeds_the_others,
+    require_non_negative,
+    require_positive,
+    set_field,
+)
 from diffenvs.resistance import require_resistance
 from diffenvs.shapes import Box as Box
 from diffenvs.shapes import Capsule as Capsule
@@ -187,7 +195,7 @@ class Model:
     """Whether there is a ground, which every shape touches."""
     up: Vector3 = (0.0, 1.0, 0.0)
     """Unit normal of the ground, which is the plane through the origin."""
-    gravity: Vector3 = (0.0, -9.81, 0.0)
+    gravity: Vector3 = (0.0, -STANDARD_GRAVITY, 0.0)
     """[m/s^2]"""
     dt: float = 1.0 / 60.0
     """Length of a control step [s]."""
@@ -243,7 +251,7 @@ class Model:
     def _require_physical_inertias(self) -> None:
         """Refuse inertias that break the triangle inequality, all at once."""
         moments = {link.name: link.principal_moments for link in self.links}
-        broken = [f"'{name}' {values}" for name, values in moments.items() if values[2] > 1.000001 * sum(values[:2])]
+        broken = [f"'{name}' {values}" for name, values in moments.items() if exceeds_the_others(*values)]
         if broken:
             raise ValueError(
                 f"no principal moment of inertia may exceed the sum of the two others, as those of these links do: "
@@ -372,6 +380,12 @@ class Model:
     def q_start(self) -> tuple[int, ...]:
         """Index of each link's first coordinate."""
         return tuple(accumulate((link.joint.type.nq for link in self.links), initial=0))[:-1]
+
+    @property
+    def quaternions(self) -> tuple[int, ...]:
+        """First columns of the quaternions in the coordinates."""
+        joints = zip(self.links, self.q_start, strict=True)
+        return tuple(start + 3 for link, start in joints if link.joint.type is JointType.FREE)
 
     @cached_property
     def v_start(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,11 @@ Quaternion = tuple[float, float, float, float]
 """(x, y, z, w)"""
 
 UNIT_TOLERANCE = 1e-3
-"""Largest accepted deviation of the norm of a direction or quaternion from one; smaller ones are normalised."""
+"""Largest accepted deviation of the norm of a direction or quaternion from one; a model's are then normalised."""
+INERTIA_TOLERANCE = 1e-6
+"""Of principal moments of inertia, relative to the largest one, for rounding to float32."""
+STANDARD_GRAVITY = 9.81
+"""[m/s^2]"""
 
 
 def set_field(instance: object, name: str, value: object) -> None:
@@ -47,3 +52,11 @@ def as_unit(what: str, value: Sequence[float], length: int) -> tuple:
     if abs(norm - 1.0) > UNIT_TOLERANCE:
         raise ValueError(f"{what} must have norm 1 to within {UNIT_TOLERANCE}. Got {value!r} with norm {norm:.6g}.")
     return tuple((vector / norm).tolist())
+
+
+def exceeds_the_others(smallest: Any, middle: Any, largest: Any) -> Any:
+    """Whether the largest principal moment of inertia exceeds the sum of the others, which that of no body does.
+
+    For numbers, or tensors of one shape.
+    """
+    return largest > smallest + middle + INERTIA_TOLERANCE * largest

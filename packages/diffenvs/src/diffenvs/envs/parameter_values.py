@@ -13,9 +13,7 @@ from diffenvs.envs.rebase import Rebase
 from diffenvs.model import JointType, Model
 from diffenvs.parameter_table import PARAMETERS
 from diffenvs.parameters import ARRAYS
-
-INERTIA_TOLERANCE = 1e-6
-"""Of principal moments, relative to the largest one, for rounding to float32."""
+from diffenvs.quantities import INERTIA_TOLERANCE, exceeds_the_others
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class ParameterValues:
         massless = (mass == 0.0) & (inertia != 0.0).any(-1)
         _refuse("inertia", massless, inertia, "be zero for a massless link")
         if self.physical_inertias:
-            wrong = moments[..., 2] > moments[..., 0] + moments[..., 1] + tolerance
+            wrong = exceeds_the_others(*moments.unbind(-1))
             _refuse("inertia", wrong, inertia, "have no principal moment that exceeds the sum of the two others")
 
 

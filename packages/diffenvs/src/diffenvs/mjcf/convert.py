@@ -17,14 +17,13 @@ from diffenvs.mjcf.contacts import Contacts
 from diffenvs.mjcf.drives import drive
 from diffenvs.mjcf.unsupported import refuse_unsupported
 from diffenvs.model import Actuator, Box, Capsule, Joint, JointType, Link, Material, Model, Quaternion, Shape, Sphere
+from diffenvs.quantities import STANDARD_GRAVITY
 
 _TYPES: Final = {
     mujoco.mjtJoint.mjJNT_FREE: JointType.FREE,
     mujoco.mjtJoint.mjJNT_SLIDE: JointType.SLIDE,
     mujoco.mjtJoint.mjJNT_HINGE: JointType.HINGE,
 }
-STANDARD_GRAVITY: Final = 9.81
-"""By which the default material turns mass to weight [m/s^2]."""
 CONTACT_DEPTH: Final = 0.03
 """Depth at which one contact point of the default material carries all links [m]."""
 CONTACT_DAMPING: Final = 0.1

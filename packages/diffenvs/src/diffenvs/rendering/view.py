@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffenvs.quantities import STANDARD_GRAVITY
 from diffenvs.rendering.scene import Scene
 from diffenvs.simulator import Simulator
 from diffenvs.state import State
@@ -15,8 +16,6 @@ CONTACT_PARAMETERS = ("contact_stiffness", "contact_damping")
 """Without these there is no contact."""
 ROUNDING = 1e-4
 """Part of the weight below which a force is taken for a rounding error."""
-STANDARD_GRAVITY = 9.81
-"""[m/s^2]"""
 
 
 class TaskView:

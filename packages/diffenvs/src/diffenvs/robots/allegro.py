@@ -27,6 +27,7 @@ from diffenvs.model import (
     Sphere,
     Vector3,
 )
+from diffenvs.quantities import STANDARD_GRAVITY
 
 MATERIAL = Material(
     stiffness=500.0,
@@ -86,7 +87,7 @@ def allegro() -> Model:
         collisions=tuple(_collisions()),
         ground=False,
         up=_Z,
-        gravity=(0.0, 0.0, -9.81),
+        gravity=(0.0, 0.0, -STANDARD_GRAVITY),
         dt=1.0 / 120.0,
         substeps=64,
         mass_matrix_interval=64,
