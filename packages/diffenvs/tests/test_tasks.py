@@ -1,6 +1,7 @@
 """Tasks against the published ones and against their own statements."""
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -170,6 +171,45 @@ def test_heading_has_a_finite_gradient_at_the_target():
 def test_fields_that_are_unknown_or_wrong_are_refused_by_name(fields, error, message):
     with pytest.raises(error, match=message):
         Ant.from_fields(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting(Hopper):
+    """A Hopper with fields of all types."""
+
+    count: int = 3
+    surface: str = "flat"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"count": 2.0}, "`count` of Counting must be an integer. Got 2.0"),
+        ({"count": "a"}, "`count` of Counting must be an integer. Got 'a'"),
+        ({"count": True}, "`count` of Counting must be an integer. Got True"),
+        ({"surface": 1}, "`surface` of Counting must be a string. Got 1"),
+    ],
+)
+def test_integers_and_strings_among_the_fields_are_checked(fields, message):
+    with pytest.raises(TypeError, match=message):
+        Counting(**fields)
+
+
+def test_numbers_of_numpy_become_pythons():
+    task = Counting(count=np.int64(2), action_cost=np.float32(0.5), angle_scale=np.int32(2), surface="rough")
+    assert task == Counting(count=2, action_cost=0.5, angle_scale=2.0, surface="rough")
+    assert [type(value) for value in (task.count, task.action_cost, task.angle_scale)] == [int, float, float]
+
+
+def test_fields_that_cannot_be_checked_are_refused():
+    @dataclass(frozen=True, kw_only=True)
+    class Listing(Hopper):
+        heights: list = field(default_factory=list)
+
+    with pytest.raises(
+        TypeError, match="`heights` of Listing must be declared as a bool, int, float, str or Vector3. It is as <class"
+    ):
+        Listing()
 
 
 def test_fields_of_json_give_the_same_task_as_those_of_python():

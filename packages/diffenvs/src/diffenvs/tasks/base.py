@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import itertools
+import numbers
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -35,13 +36,14 @@ class AbstractTask(abc.ABC):
     """A task on a robot: observation, reward, termination and reset, as pure functions on batches of tensors.
 
     Everything a task computes is differentiable torch code on tensors with one row an environment, without loops over
-    environments and without reading values back to the host. Its fields are its constants, and the keyword arguments of
-    ``gymnasium.make_vec``. A task is used by many environments at once and holds no state.
+    environments and without reading values back to the host. Its fields are its constants, of type bool, int, float, str
+    or Vector3, and the keyword arguments of ``gymnasium.make_vec``; NumPy's numbers become Python's. A task is used by
+    many environments at once and holds no state.
 
     Raises
     ------
     TypeError, ValueError
-        If a field has a value of the wrong type, or a number that is not finite.
+        If a field has a value or is declared of the wrong type, or a number is not finite.
     """
 
     OBSERVATION: ClassVar[tuple[Entry, ...]]
@@ -193,10 +195,18 @@ def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, bool):
             raise TypeError(f"{where} must be True or False. Got {value!r}.")
         return value
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError(f"{where} must be a string. Got {value!r}.")
+        return value
+    if kind is int:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{where} must be an integer. Got {value!r}.")
+        return int(value)
     if kind is float:
         return check_number(where, value)
     if kind == Vector3:
         if not isinstance(value, (tuple, list)) or len(value) != 3:
             raise TypeError(f"{where} must be three numbers. Got {value!r}.")
         return tuple(check_number(where, component) for component in value)
-    return value
+    raise TypeError(f"{where} must be declared as a bool, int, float, str or Vector3. It is as {kind!r}.")
