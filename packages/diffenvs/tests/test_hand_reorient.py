@@ -1,5 +1,6 @@
 """HandReorient against the recorded task, and its goals inside an episode."""
 
+import dataclasses
 import math
 
 import gymnasium
@@ -9,7 +10,9 @@ import torch
 from environments import make
 from simulators import golden, tensor
 
+from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.random import EnvRandom, seed_stream
+from diffenvs.robots.allegro import FINGERS
 from diffenvs.state import State
 from diffenvs.tasks.hand_reorient import HandReorient
 from diffenvs.tasks.rigid_body import origin_velocity, quaternion_conjugate, quaternion_product
@@ -295,3 +298,54 @@ def test_quaternions_rotate_in_turn_and_back():
 def test_origin_of_a_body_moves_with_its_twist():
     twist = tensor([[0.0, 0.0, 2.0, 1.0, 0.0, 0.0]])
     torch.testing.assert_close(origin_velocity(tensor([[3.0, 0.0, 0.0]]), twist), tensor([[1.0, 6.0, 0.0]]))
+
+
+class Narrow(HandReorient):
+    """A hand whose joints may turn half as far."""
+
+    def model(self):
+        hand = super().model()
+        joints = [
+            dataclasses.replace(link.joint, lower=0.5 * link.joint.lower, upper=0.5 * link.joint.upper)
+            for link in hand.links
+        ]
+        links = [dataclasses.replace(link, joint=joint) for link, joint in zip(hand.links, joints, strict=True)]
+        return dataclasses.replace(hand, links=tuple(links))
+
+
+class ThreeFingers(HandReorient):
+    """A hand without its ring finger."""
+
+    OBSERVATION = tuple(
+        dataclasses.replace(entry, size=12) if entry.size == 16 else entry for entry in HandReorient.OBSERVATION
+    )
+
+    def model(self):
+        hand = super().model()
+        links = tuple(link for link in hand.links if link.name not in FINGERS["ring"])
+        kept = {link.name for link in links}
+        return dataclasses.replace(
+            hand,
+            links=links,
+            actuators=tuple(drive for drive in hand.actuators if drive.link in kept),
+            collisions=tuple(pair for pair in hand.collisions if kept.issuperset(pair)),
+        )
+
+
+def test_limits_are_those_of_the_tasks_own_model():
+    for task in (HandReorient(), Narrow(), HandReorient()):
+        limits = [link.joint.upper for link in task.model().links if link.joint.lower < link.joint.upper < math.inf]
+        q = torch.tensor([[*limits, *task.start_q()[16:]]], dtype=torch.float64)
+        observation = task.observation(state(q, torch.zeros(1, 22), q[:, ROTATION]), torch.zeros(1, 16))
+        torch.testing.assert_close(task.entry(observation, "joint_position"), torch.ones(1, 16, dtype=torch.float64))
+
+
+def test_a_hand_may_have_another_number_of_joints():
+    env = DiffVectorEnv(ThreeFingers(), num_envs=2)
+    observation, _ = env.reset(seed=0)
+    state = env.get_state()
+    assert state["q"].shape == (2, 19)
+    torch.testing.assert_close(env.task.entry(observation, "position"), state["q"][:, 12:15])
+    observation = env.step(torch.full((2, 12), 0.5))[0]
+    torch.testing.assert_close(env.task.entry(observation, "action"), torch.full((2, 12), 0.5))
+    torch.testing.assert_close(env.task.entry(observation, "joint_velocity"), 0.2 * env.get_state()["qd"][:, :12])

@@ -26,9 +26,9 @@ VELOCITY_SCALE = 0.2
 """Of the joint velocities and the angular velocity in observations."""
 MAX_SINE = 0.999
 """Largest sine of half the angle to the goal: the derivative of the arcsine is infinite at one."""
-_JOINTS = 16
-_CUBE = slice(_JOINTS, _JOINTS + 3)
-_ROTATION = slice(_JOINTS + 3, _JOINTS + 7)
+# Of the coordinates and velocities: the cube comes last.
+_JOINTS, _CUBE, _ROTATION = slice(None, -7), slice(-7, -4), slice(-4, None)
+_JOINT_VELOCITIES, _TWIST = slice(None, -6), slice(-6, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +101,15 @@ class HandReorient(AbstractTask):
 
     def start_q(self) -> tuple[float, ...]:
         """Coordinates of the start pose."""
-        return (*[0.0] * _JOINTS, 0.0, -0.1, 0.6, math.sqrt(0.5), 0.0, 0.0, -math.sqrt(0.5))
+        return (*[0.0] * (self.model().nq - 7), 0.0, -0.1, 0.6, math.sqrt(0.5), 0.0, 0.0, -math.sqrt(0.5))
 
     def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
         """Draw states at rest: the hand nearly flat, the cube above it and in any orientation."""
-        lower, upper = _limits(start_q.dtype, start_q.device)
-        joints = self.joint_spread * (lower + (upper - lower) * random.uniform(_JOINTS, 0.0, 1.0))
+        lower, upper = _limits(self, start_q.dtype, start_q.device)
+        joints = self.joint_spread * (lower + (upper - lower) * random.uniform(len(lower), 0.0, 1.0))
         position = start_q[_CUBE] + self.position_noise * random.uniform(3, -1.0, 1.0)
         q = torch.cat([joints, position, _any_rotation(random)], dim=-1)
-        return q, q.new_zeros(len(q), _JOINTS + 6)
+        return q, q.new_zeros(len(q), len(lower) + 6)
 
     def first_memory(self, random: EnvRandom) -> Tensor:
         """Draw a goal, with or without `reset_noise`; no goal is reached yet, (N, 5)."""
@@ -128,12 +128,12 @@ class HandReorient(AbstractTask):
 
     def observation(self, state: State, action: Tensor) -> Tensor:
         """Observe, (N, 72)."""
-        q, twist, goal = state.q, state.qd[:, _JOINTS:], self._goal(state)
-        lower, upper = _limits(q.dtype, q.device)
+        q, twist, goal = state.q, state.qd[:, _TWIST], self._goal(state)
+        lower, upper = _limits(self, q.dtype, q.device)
         return torch.cat(
             [
-                2.0 * (q[:, :_JOINTS] - lower) / (upper - lower) - 1.0,
-                VELOCITY_SCALE * state.qd[:, :_JOINTS],
+                2.0 * (q[:, _JOINTS] - lower) / (upper - lower) - 1.0,
+                VELOCITY_SCALE * state.qd[:, _JOINT_VELOCITIES],
                 q[:, _CUBE],
                 q[:, _ROTATION],
                 origin_velocity(q[:, _CUBE], twist),
@@ -184,9 +184,9 @@ def _any_rotation(random: EnvRandom) -> Tensor:
 
 
 @functools.cache
-def _limits(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Lower and upper limits of the joints [rad], (16,) each; made once, because copies to a GPU wait for it."""
-    joints = [link.joint for link in allegro().links if link.joint.type is JointType.HINGE]
+def _limits(task: HandReorient, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lower and upper limits of the hand's joints [rad], (joints,); made once, because copies to a GPU wait for it."""
+    joints = [link.joint for link in task.model().links if link.joint.type is JointType.HINGE]
     with torch.inference_mode(False):
         lower, upper = ([getattr(joint, name) for joint in joints] for name in ("lower", "upper"))
         return torch.tensor(lower, dtype=dtype, device=device), torch.tensor(upper, dtype=dtype, device=device)
