@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,21 @@ def check_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
 
 
+def check_tensor(
+    what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Raise TypeError for what is no tensor, ValueError for a wrong shape, dtype or device; both begin with `what`."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{what} must be a tensor. Got {type(value).__name__}.")
+    if (value.shape, value.dtype, value.device) != (shape, dtype, device):
+        raise ValueError(
+            f"{what} must be {shape} {dtype} on {device}. Got {tuple(value.shape)} {value.dtype} on {value.device}."
+        )
+
+
 def check_number(where: str, value: Any) -> float:
     """Return a finite number as a float, or raise TypeError or ValueError, which begin with `where`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{where} must be a number. Got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{where} must be finite. Got {value!r}.")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffenvs.envs.arguments import drop_nan
+from diffenvs.envs.checked_task import CheckedTask
 from diffenvs.envs.env_state import EnvState, is_valid
 from diffenvs.envs.masks import known_empty
 from diffenvs.envs.parameters import Parameters
@@ -28,7 +29,7 @@ class Transition:
     observation: Tensor
     """(N, obs)"""
     reward: Tensor
-    """Sum of the terms in their order, (N,)."""
+    """Sum of the terms in their order, zero where that is not finite, (N,)."""
     reward_terms: dict[str, Tensor]
     """(N,) each"""
     terminated: Tensor
@@ -51,13 +52,13 @@ class Dynamics:
     """
 
     def __init__(self, task: AbstractTask, simulator: Simulator, randomization: Randomization) -> None:
-        self.task = task
+        self._checked = CheckedTask(task, simulator.model, simulator.num_envs, simulator.dtype, simulator.device)
         self.simulator = simulator
         self.parameters = Parameters(simulator, randomization)
         self._kind = {"dtype": simulator.dtype, "device": simulator.device}
         self._rebase = Rebase.of(simulator.model, **self._kind) if task.TRAVELS else None
         self._env = torch.arange(simulator.num_envs, device=simulator.device)
-        self._start_q = torch.tensor(task.start_q(), **self._kind)
+        self._start_q = self._checked.start_q()
 
     def first(self, seed: int) -> EnvState:
         """Begin the first episodes of a seed."""
@@ -65,17 +66,17 @@ class Dynamics:
 
     def begin(self, stream: Tensor, episode: Tensor) -> EnvState:
         """Begin the given episodes (N,) of the given random streams (N,)."""
-        n, model, task = self.simulator.num_envs, self.simulator.model, self.task
+        n, model, task = self.simulator.num_envs, self.simulator.model, self._checked.task
         random = EnvRandom(stream, self._env, episode, self.simulator.dtype)
         if task.reset_noise:
-            q, qd = task.reset(random, self._start_q)
+            q, qd = self._checked.reset(random, self._start_q)
         else:
             q, qd = self._start_q.expand(n, -1), torch.zeros(n, model.nv, **self._kind)
         return EnvState(
             q=q,
             qd=qd,
             origin=torch.zeros(n, 3, **self._kind),
-            memory=task.first_memory(random) if task.MEMORY else torch.zeros(n, 0, **self._kind),
+            memory=self._checked.first_memory(random) if task.MEMORY else torch.zeros(n, 0, **self._kind),
             action=torch.zeros(n, model.nu, **self._kind),
             step_count=torch.zeros_like(episode),
             episode=episode,
@@ -86,7 +87,7 @@ class Dynamics:
 
     def observe(self, state: EnvState) -> Tensor:
         """Observation of a state, (N, obs)."""
-        return self.task.observation(state, state.action)
+        return self._checked.observation(state, state.action)
 
     def simulator_for(self, state: EnvState) -> Simulator:
         """Return the simulator, with the parameters of the state's episodes."""
@@ -103,26 +104,25 @@ class Dynamics:
         actions
             Not clipped yet, (N, nu). Environments with NaN among them become not finite.
         """
-        task, action, wrong = self.task, actions.clamp(-1.0, 1.0), None
+        task, action, wrong = self._checked.task, actions.clamp(-1.0, 1.0), None
         if action.is_cuda:  # on the CPU, NaN was refused before; here asking would wait for the device
             action, wrong = drop_nan(action)
         new, non_finite = self._simulate(now, action)
         if wrong is not None:
             non_finite = non_finite | wrong
         next_observation = self.observe(new)
-        terms = task.reward_terms(observation, action, next_observation)
-        terminated = non_finite
+        reward, terms, wrong = self._reward(observation, action, next_observation)
+        terminated = non_finite = non_finite | wrong
         if task.early_termination:
-            terminated = non_finite | task.terminated(next_observation)
+            terminated = non_finite | self._checked.terminated(next_observation)
         if task.MEMORY:
             random = EnvRandom(new.stream, self._env, new.episode, self.simulator.dtype, new.step_count)
-            new = dataclasses.replace(new, memory=task.next_memory(random, new, next_observation))
+            new = dataclasses.replace(new, memory=self._checked.next_memory(random, new, next_observation))
             next_observation = self.observe(new)
         return Transition(
             state=new,
             observation=next_observation,
-            # One by one: a sum over a stacked axis rounds differently from one number of environments to another.
-            reward=functools.reduce(torch.add, terms.values()),
+            reward=reward,
             reward_terms=terms,
             terminated=terminated,
             non_finite=non_finite,
@@ -137,6 +137,20 @@ class Dynamics:
             q, qd = torch.where(column, now.q.detach(), q), torch.where(column, now.qd.detach(), qd)
         new = dataclasses.replace(now, q=q, qd=qd, action=action, step_count=now.step_count + 1)
         return self.rebased(new), broken
+
+    def _reward(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Reward of these inputs (N, ...), its terms and where it is not finite; there it is zero, without gradient."""
+        inputs = tuple(value.view_as(value) for value in inputs)
+        terms = self._checked.reward_terms(*inputs)
+        # One by one: a sum over a stacked axis rounds differently from one number of environments to another.
+        reward = functools.reduce(torch.add, terms.values())
+        wrong = ~reward.detach().isfinite()
+        if known_empty(wrong):
+            return reward, terms, wrong
+        for value in inputs:
+            if value.requires_grad:  # or zero times infinity, NaN, would flow on
+                value.register_hook(lambda grad: torch.where(wrong.unsqueeze(-1), 0.0, grad))
+        return torch.where(wrong, 0.0, reward), terms, wrong
 
     def rebased(self, state: EnvState) -> EnvState:
         """Describe robots that are far from their origins about nearer ones."""

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffenvs.checks import check_tensor
 from diffenvs.envs.masks import rows
+from diffenvs.quantities import UNIT_TOLERANCE
 from diffenvs.state import State
 
 EXPLODED = 1e6
 """Largest magnitude of a coordinate or velocity [their units] of a state that counts as valid."""
 LIMITS = {"q": EXPLODED, "qd": EXPLODED, "action": 1.0}
 """Largest magnitude of what a user may set; of other numbers, any that is finite."""
-QUATERNION_TOLERANCE = 1e-3
-"""Largest accepted deviation of a quaternion's norm from one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class EnvState(State):
         Raises
         ------
         TypeError
-            If it is no mapping.
+            If it is no mapping, or has something else than tensors.
         ValueError
             If a name is missing or unknown, a shape, dtype or device differs, a number is not finite or out of range,
             or a quaternion is not normalised.
@@ -88,14 +88,7 @@ class EnvState(State):
             if wrong.any():
                 raise ValueError(f"{name} of state must not be negative. It is in {rows(wrong)}.")
         for name, columns in quaternions.items():
-            for start in columns:
-                norm = torch.linalg.vector_norm(given[name].detach()[:, start : start + 4], dim=-1)
-                wrong = (norm - 1.0).abs() > QUATERNION_TOLERANCE
-                if wrong.any():
-                    raise ValueError(
-                        f"quaternions in {name} must have norm 1 to within {QUATERNION_TOLERANCE}. "
-                        f"Those of environments {rows(wrong)} have not."
-                    )
+            check_quaternions(f"{name} of state", given[name], columns)
         return EnvState(**{name: given[name].clone() for name in own})
 
 
@@ -105,14 +98,20 @@ def is_valid(q: Tensor, qd: Tensor) -> Tensor:
     return largest <= EXPLODED  # false for NaN, which the maxima keep
 
 
-def _check_like(name: str, value: object, like: Tensor) -> None:
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{name} of state must be a tensor. Got {type(value).__name__}.")
-    if (value.shape, value.dtype, value.device) != (like.shape, like.dtype, like.device):
-        raise ValueError(
-            f"{name} of state must be {tuple(like.shape)} {like.dtype} on {like.device}. "
-            f"Got {tuple(value.shape)} {value.dtype} on {value.device}."
-        )
+def check_quaternions(what: str, values: Tensor, columns: Sequence[int]) -> None:
+    """Raise ValueError, naming `what`, if quaternions in `values` (N, ...), by their first columns, are not unit."""
+    for start in columns:
+        norm = torch.linalg.vector_norm(values.detach()[:, start : start + 4], dim=-1)
+        wrong = ~((norm - 1.0).abs() <= UNIT_TOLERANCE)
+        if wrong.any():
+            raise ValueError(
+                f"quaternions in {what} must have norm 1 to within {UNIT_TOLERANCE}. "
+                f"Those of environments {rows(wrong)} have not."
+            )
+
+
+def _check_like(name: str, value: Tensor, like: Tensor) -> None:
+    check_tensor(f"{name} of state", value, tuple(like.shape), like.dtype, like.device)
     if value.is_floating_point():
         limit = LIMITS.get(name, float("inf"))
         wrong = ~((value.detach().abs() <= limit).all(-1) & value.detach().isfinite().all(-1))

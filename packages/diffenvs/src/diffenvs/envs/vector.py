@@ -24,7 +24,6 @@ from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.masks import known_empty, rows
 from diffenvs.envs.pictures import RENDER_MODES, Pictures
 from diffenvs.envs.randomize import Randomization
-from diffenvs.model import JointType
 from diffenvs.registration import make_task, registered_steps
 from diffenvs.simulator import Simulator
 from diffenvs.tasks.base import AbstractTask
@@ -37,10 +36,11 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     """A Gymnasium vector environment of torch tensors whose steps can be differentiated.
 
     Observations (N, obs), rewards (N,) and flags (N,) are fresh tensors on `device`. Actions are clipped to [-1, 1];
-    a clipped entry has no gradient. An environment whose new state is not finite, or exploded, ends alone.
+    a clipped entry has no gradient. An environment whose new state is not finite, or exploded, ends alone, and so does
+    one whose reward is not finite, which is then 0 and has no gradient.
 
     ``info`` has the same keys in every step: ``non_finite`` (N,), the environments that ended like this, and
-    ``reward_terms``, by name the terms (N,) of which the reward is the sum, without a graph. Under SAME_STEP it has
+    ``reward_terms``, by name the terms (N,) of which the reward is the sum, as the task made them, without a graph. Under SAME_STEP it has
     ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the info of the step
     that led there, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended. That of a
     reset is empty.
@@ -79,7 +79,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     Raises
     ------
     TypeError, ValueError
-        If an argument is unknown or has a wrong value, or the device does not exist.
+        If an argument is unknown or has a wrong value, or the device does not exist. What the methods of a task return
+        is checked once: the start pose here, the others in the first reset and the first step, which then raise.
     """
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -281,7 +282,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ----------
         state
             What :meth:`get_state` returned, or ``{"q": ..., "qd": ...}`` only, which makes origin, last action and
-            step count zero and keeps the episode's factors. Tensors that require grad become part of the graph.
+            step count zero and keeps the rest: the task's memory, the episode and its factors. Tensors that require grad become part of the graph.
             A robot that is far from its origin gets a nearer one, which changes nothing but the numbers.
 
         Returns
@@ -300,11 +301,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         if now is None:
             with _no_inference(), torch.no_grad():
                 now = dynamics.first(self._entropy())
-        free = [link.joint.type is JointType.FREE for link in self.model.links]
-        quaternions = {
-            "q": [start + 3 for start, is_free in zip(self.model.q_start, free, strict=True) if is_free],
-            "memory": self.task.memory_quaternions(),
-        }
+        quaternions = {"q": self.model.quaternions, "memory": self.task.memory_quaternions()}
         with _no_inference():
             new = now.replace(state, quaternions)
             if self.autoreset_mode is AutoresetMode.SAME_STEP and new.needs_reset.any():
