@@ -70,6 +70,17 @@ def test_forces_that_a_limit_of_force_cannot_cut_are_taken():
     assert Model.from_mjcf(robot(joint=joint, actuator=wide)).actuators == (Actuator(link="arm", gear=2.0),)
 
 
+def test_limits_of_force_are_motors_also_of_joints_without_names():
+    text = """<mujoco><worldbody><body name="{0}"><joint {2}/><geom size="0.1" mass="1"/><body name="{1}">
+      <joint name="joint0" actuatorfrcrange="-2 2"/><joint axis="0 1 0" {2}/><geom size="0.1" mass="1"/>
+      </body></body></worldbody></mujoco>""".format("thigh", "foot", 'actuatorfrcrange="-3 3"')
+    assert Model.from_mjcf(text).actuators == (
+        Actuator(link="thigh", gear=3.0),
+        Actuator(link="foot/joint0", gear=2.0),
+        Actuator(link="foot", gear=3.0),
+    )
+
+
 # Options of the model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from dataclasses import dataclass, field
@@ -92,8 +93,12 @@ def _free_root(spec: mujoco.MjSpec) -> None:
 
 def _drive_by_force_limits(spec: mujoco.MjSpec) -> None:
     """Give each joint with a limited force, such as URDF's effort, a motor of that force."""
-    for joint in spec.joints:
+    taken = {joint.name for joint in spec.joints}
+    for i, joint in enumerate(spec.joints):
         if any(joint.actfrcrange) and joint.actfrclimited != mujoco.mjtLimited.mjLIMITED_FALSE:
+            if not joint.name:  # actuators find their joint by its name
+                joint.name = next(name for k in itertools.count(i) if (name := f"joint{k}") not in taken)
+                taken.add(joint.name)
             motor = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
             motor.set_to_motor()
             motor.ctrlrange = joint.actfrcrange
