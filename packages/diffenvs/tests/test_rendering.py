@@ -1,5 +1,7 @@
 """Frames: real pictures of the state. Without OpenGL on the system they cannot be drawn, and the tests say so."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.model import Box, Capsule, Joint, JointType, Link, Material, Model, Sphere
 from diffenvs.registration import TASKS
 from diffenvs.rendering import frames, scene
+from diffenvs.robots.humanoid import humanoid
 
 SIZE = (96, 128)
 MATERIAL = Material(stiffness=1.0, damping=1.0, tangential_damping=1.0, friction=1.0)
@@ -125,6 +128,22 @@ def test_boxes_and_capsules_have_their_pose():
     assert changed(pictures["upright"], pictures["lying, turned up"]).sum() == 0
     assert changed(pictures["upright"], pictures["lying"]).sum() > 50
     assert changed(pictures["box"], pictures["box, turned twice"]).sum() < 5
+
+
+def test_links_are_drawn_as_thick_as_they_are_but_for_a_hundredth_that_tells_neighbours_apart():
+    ball = {"mass": 1.0, "inertia": (0.1, 0.1, 0.1, 0.0, 0.0, 0.0), "shapes": (Sphere(radius=0.1, material=MATERIAL),)}
+    names = [None, *(f"link{i}" for i in range(120))]
+    hinge = Joint(type=JointType.HINGE)
+    links = [Link(name=b, parent=a, joint=hinge, **ball) for a, b in itertools.pairwise(names)]
+    for model in (Model(name="chain", links=tuple(links)), humanoid()):
+        drawn = scene.Scene.of(model, np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], (len(model.links), 1))).shapes
+        own = [(i, shape.radius) for i, link in enumerate(model.links) for shape in link.shapes]
+        pairs = zip(drawn, own, strict=False)  # the bones come after the shapes
+        factors = {i: round(shape.radius / radius, 6) for (i, shape, _), (_, radius) in pairs}
+        assert set(factors.values()) == {1.0, 0.99}
+        neighbours = [(i, model.parents[i]) for i in factors if model.parents[i] in factors]
+        assert all(factors[i] != factors[parent] for i, parent in neighbours)
+        assert neighbours
 
 
 def test_single_environment_gives_one_frame():

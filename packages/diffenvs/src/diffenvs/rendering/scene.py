@@ -29,7 +29,7 @@ LIMBS: tuple[Colour, ...] = (
 PALE = 0.35
 """Share of white that every second link along a branch has, so that joints are seen."""
 SLIMMER = 0.01
-"""Part of its radius that each link loses against the one before, because surfaces that coincide flicker."""
+"""Part of its radius that every second link along a branch loses, because surfaces that coincide flicker."""
 IDLE = Material(stiffness=0.0, damping=0.0, tangential_damping=0.0, friction=0.0)
 BONE: Colour = (0.35, 0.37, 0.40, 1.0)
 BONE_RADIUS = 0.012
@@ -74,8 +74,10 @@ class Scene:
         ghosts
             Names of links that are drawn a second time, translucent.
         """
-        colours = _colours(model)
-        shapes = tuple((i, _slim(shape, i), colours[i]) for i, link in enumerate(model.links) for shape in link.shapes)
+        colours, levels = _colours(model), _levels(model)
+        shapes = tuple(
+            (i, _slim(shape, levels[i]), colours[i]) for i, link in enumerate(model.links) for shape in link.shapes
+        )
         if not shapes:
             raise ValueError(f"there is nothing to draw: no link of '{model.name}' has shapes.")
         rotation = conjugate(from_z(np.array(model.up)))
@@ -120,10 +122,18 @@ def _bones(model: Model, radius: float) -> list[tuple[int, Capsule]]:
     return bones
 
 
-def _slim(shape: Shape, index: int) -> Shape:
-    if isinstance(shape, Box):
+def _slim(shape: Shape, level: int) -> Shape:
+    if isinstance(shape, Box) or level % 2 == 0:
         return shape
-    return dataclasses.replace(shape, radius=shape.radius * (1.0 - SLIMMER * index))
+    return dataclasses.replace(shape, radius=shape.radius * (1.0 - SLIMMER))
+
+
+def _levels(model: Model) -> list[int]:
+    """Count the links with shapes between each link and the world."""
+    levels: list[int] = []
+    for parent in model.parents:
+        levels.append(0 if parent < 0 else levels[parent] + bool(model.links[parent].shapes))
+    return levels
 
 
 def _colours(model: Model) -> list[Colour]:
