@@ -32,9 +32,6 @@ class SB3VecEnv(VecEnv):
     of what has a row for each environment, each gets its own. `seed` seeds them all with one number: their random
     streams differ by their index. Conversion and statistics are Gymnasium's, no gradient passes.
 
-    The package rpo imports no simulator: its algorithms take `env` itself, and for its PPO it has ``rpo.TorchVecEnv``,
-    which adapts whatever keeps its protocol.
-
     Parameters
     ----------
     env
