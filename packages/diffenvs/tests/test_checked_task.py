@@ -68,7 +68,8 @@ def first(change):
     return lambda made: (change(made[0]), made[1])
 
 
-SHAPE, NORM = "must be {} torch.float32 on cpu. Got {}", "must have norm 1 to within 0.001. Those of environments {} have"
+SHAPE = "must be {} torch.float32 on cpu. Got {}"
+NORM = "must have norm 1 to within 0.001. Those of environments {} have"
 WRONG = [
     ("start_q", lambda q: q[:3], ValueError, r"must be 8 finite numbers. Got \(0.0, 0.0, 0.0\)"),
     ("start_q", lambda q: (*q[:7], torch.nan), ValueError, "must be 8 finite numbers"),
@@ -83,7 +84,7 @@ WRONG = [
     ("first_memory", lambda memory: memory[:, :3], ValueError, SHAPE.format(r"\(3, 4\)", r"\(3, 3\)")),
     ("first_memory", lambda memory: 2.0 * memory, ValueError, NORM.format("0, 1, 2")),
     ("observation", lambda seen: seen[:, [0, 1, 1]], ValueError, SHAPE.format(r"\(3, 2\)", r"\(3, 3\)")),
-    ("observation", lambda seen: seen.double(), ValueError, r"must be \(3, 2\) torch.float32 on cpu. Got \(3, 2\) torch.float64"),
+    ("observation", lambda seen: seen.double(), ValueError, SHAPE.format(r"\(3, 2\)", r"\(3, 2\) torch.float64")),
     ("observation", lambda seen: seen.to("meta"), ValueError, "must be .* on cpu. Got .* on meta"),
     ("observation", lambda seen: seen.log(), ValueError, "must be finite. It is not in"),
     ("reward_terms", lambda terms: terms["action"], TypeError, "must be a dictionary of named terms. Got tensor"),
@@ -95,8 +96,8 @@ WRONG = [
         ValueError,
         SHAPE.format(r"\(3,\)", r"\(3, 1\)"),
     ),
-    ("terminated", lambda over: over.float(), ValueError, r"must be \(3,\) torch.bool on cpu. Got \(3,\) torch.float32"),
-    ("terminated", lambda over: over.any(), ValueError, r"must be \(3,\) torch.bool on cpu. Got \(\) torch.bool"),
+    ("terminated", lambda over: over.float(), ValueError, r"\(3,\) torch.bool on cpu. Got \(3,\) torch.float32"),
+    ("terminated", lambda over: over.any(), ValueError, r"\(3,\) torch.bool on cpu. Got \(\) torch.bool"),
     ("next_memory", lambda memory: memory[:, :3], ValueError, SHAPE.format(r"\(3, 4\)", r"\(3, 3\)")),
 ]
 
@@ -108,7 +109,7 @@ def test_what_a_task_must_not_return_is_named_with_its_method(method, change, er
         env.reset(seed=0)
         env.step(torch.zeros(N, 1))
 
-    with pytest.raises(error, match=f"what `{method}` of Wrong returns {message}"):
+    with pytest.raises(error, match=f"what `{method}` of Wrong returns .*{message}"):
         run()
 
 

@@ -207,7 +207,8 @@ def test_fields_that_cannot_be_checked_are_refused():
         heights: list = field(default_factory=list)
 
     with pytest.raises(
-        TypeError, match="`heights` of Listing must be declared as a bool, int, float, str or Vector3. It is as <class"
+        TypeError,
+        match=r"`heights` of Listing must be declared as a bool, int, float, str or Vector3\. It is as <class",
     ):
         Listing()
 

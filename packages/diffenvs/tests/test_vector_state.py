@@ -217,6 +217,6 @@ def test_goal_that_is_no_rotation_is_refused():
     state = env.get_state()
     wrong = state["memory"].clone()
     wrong[1, :4] *= 1.01
-    with pytest.raises(ValueError, match=r"quaternions in memory of state must have norm 1 .* Those of environments 1 have not"):
+    with pytest.raises(ValueError, match=r"quaternions in memory of state must have norm 1 .* environments 1 have not"):
         env.set_state({**state, "memory": wrong})
     env.step(torch.zeros(2, 16))

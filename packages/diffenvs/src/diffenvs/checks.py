@@ -49,9 +49,7 @@ def check_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
 
 
-def check_tensor(
-    what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> None:
+def check_tensor(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
     """Raise TypeError for what is no tensor, ValueError for a wrong shape, dtype or device; both begin with `what`."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{what} must be a tensor. Got {type(value).__name__}.")

@@ -15,8 +15,6 @@ from itertools import accumulate
 
 import numpy as np
 
-from diffenvs.quantities import Quaternion as Quaternion
-from diffenvs.quantities import Vector3 as Vector3
 from diffenvs.quantities import (
     STANDARD_GRAVITY,
     as_unit,
@@ -26,6 +24,8 @@ from diffenvs.quantities import (
     require_positive,
     set_field,
 )
+from diffenvs.quantities import Quaternion as Quaternion
+from diffenvs.quantities import Vector3 as Vector3
 from diffenvs.resistance import require_resistance
 from diffenvs.shapes import Box as Box
 from diffenvs.shapes import Capsule as Capsule

@@ -40,10 +40,10 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     one whose reward is not finite, which is then 0 and has no gradient.
 
     ``info`` has the same keys in every step: ``non_finite`` (N,), the environments that ended like this, and
-    ``reward_terms``, by name the terms (N,) of which the reward is the sum, as the task made them, without a graph. Under SAME_STEP it has
-    ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``, the info of the step
-    that led there, with the masks ``_final_obs`` and ``_final_info`` of the environments whose episode ended. That of a
-    reset is empty.
+    ``reward_terms``, by name the terms (N,) of which the reward is the sum, as the task made them, without a graph.
+    Under SAME_STEP it has ``final_obs`` (N, obs), the true next observation of every environment, and ``final_info``,
+    the info of the step that led there, with the masks ``_final_obs`` and ``_final_info`` of the environments whose
+    episode ended. That of a reset is empty.
 
     What ``pickle`` and ``copy.deepcopy`` make of an environment continues exactly where it is, also in another process;
     an open graph stays behind. Arguments that are strings and numbers keep ``env.spec`` convertible to JSON.
@@ -282,8 +282,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ----------
         state
             What :meth:`get_state` returned, or ``{"q": ..., "qd": ...}`` only, which makes origin, last action and
-            step count zero and keeps the rest: the task's memory, the episode and its factors. Tensors that require grad become part of the graph.
-            A robot that is far from its origin gets a nearer one, which changes nothing but the numbers.
+            step count zero and keeps the rest: the task's memory, the episode and its factors. Tensors that require
+            grad become part of the graph. A robot that is far from its origin gets a nearer one.
 
         Returns
         -------

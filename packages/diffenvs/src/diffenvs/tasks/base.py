@@ -36,9 +36,9 @@ class AbstractTask(abc.ABC):
     """A task on a robot: observation, reward, termination and reset, as pure functions on batches of tensors.
 
     Everything a task computes is differentiable torch code on tensors with one row an environment, without loops over
-    environments and without reading values back to the host. Its fields are its constants, of type bool, int, float, str
-    or Vector3, and the keyword arguments of ``gymnasium.make_vec``; NumPy's numbers become Python's. A task is used by
-    many environments at once and holds no state.
+    environments and without reading values back to the host. Its fields are its constants, of type bool, int, float,
+    str or Vector3, and the keyword arguments of ``gymnasium.make_vec``; NumPy's numbers become Python's. A task is used
+    by many environments at once and holds no state.
 
     Raises
     ------
