@@ -1,5 +1,8 @@
 """A trained policy is shown: the command line writes videos and replays of real episodes."""
 
+import contextlib
+import io
+
 import imageio_ffmpeg
 import pytest
 import torch
@@ -13,20 +16,27 @@ from rpo.recording import record_episode
 def finished_run(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     sizes = ["--num-envs", "4", "--steps", "64", "--horizon", "16", "--critic-epochs", "1", "--hidden-sizes", "8"]
-    cli.main(["train", "--env", "diffenvs/Hopper-v0", "--runs", str(runs), *sizes])
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        cli.main(["train", "--env", "diffenvs/Hopper-v0", "--runs", str(runs), *sizes])
     (folder,) = (runs / "diffenvs" / "Hopper-v0" / "rpo").iterdir()
-    return folder
+    return folder, printed.getvalue()
 
 
-def test_training_ends_with_a_replay(finished_run):
-    assert (finished_run / "replay.html").stat().st_size > 500_000
+def test_training_ends_with_a_replay_and_a_curve_and_says_where(finished_run):
+    folder, printed = finished_run
+    assert (folder / "replay.html").stat().st_size > 500_000
+    end = printed.splitlines()[-8:]
+    for name in ("replay.html", "learning_curve.png"):
+        assert (folder / name).exists()
+        assert any(line.endswith(str(folder / name)) for line in end), printed
 
 
 def test_record_writes_a_video_of_a_whole_episode(finished_run, capsys, needs_opengl):
-    cli.main(["record", str(finished_run), "--width", "64", "--height", "48", "--seed", "5"])
-    video = finished_run / "video.mp4"
+    folder, _ = finished_run
+    cli.main(["record", str(folder), "--width", "64", "--height", "48", "--seed", "5"])
+    video = folder / "video.mp4"
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
-    model = RPO.load(finished_run / "model.zip")
+    model = RPO.load(folder / "model.zip")
     env = DiffVectorEnv("diffenvs/Hopper-v0")
     raw, _ = env.reset(seed=5)
     steps, total, over = 0, 0.0, False
