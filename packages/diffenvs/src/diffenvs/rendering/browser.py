@@ -23,8 +23,8 @@ try:
 except ImportError as error:
     raise ImportError("views in the browser need viser: pip install 'diffenvs[render]'.") from error
 
-CAMERA_DIRECTION = np.array([2.0, -1.4, 1.1])
-"""From what is looked at to the camera."""
+CAMERA = np.array([1.8, -1.25, 0.95])
+"""From what is looked at to the camera, in radii of what is framed."""
 
 
 class BrowserScene:
@@ -86,7 +86,7 @@ def prepare(server: viser.ViserServer, scene: Scene, extent: float = 0.0) -> Any
     server.scene.add_light_ambient("/ambient", intensity=1.2)
     look_at = np.array([0.0, 0.0, scene.centre[2]])
     server.initial_camera.look_at = look_at
-    server.initial_camera.position = look_at + CAMERA_DIRECTION * (1.1 * scene.radius + extent)
+    server.initial_camera.position = look_at + CAMERA * (scene.radius + extent)
     if not scene.ground:
         return None
     return server.scene.add_grid(
