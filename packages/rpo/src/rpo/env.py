@@ -30,10 +30,18 @@ class DifferentiableVectorEnv(Protocol):
 
     num_envs: int
     device: torch.device
-    single_observation_space: gymnasium.Space
-    single_action_space: gymnasium.Space
     metadata: dict[str, Any]
     spec: EnvSpec | None
+
+    @property
+    def single_observation_space(self) -> gymnasium.Space[Any]:
+        """Of one environment, a box of one dimension."""
+        ...
+
+    @property
+    def single_action_space(self) -> gymnasium.Space[Any]:
+        """Of one environment, a box of one dimension, -1 to 1."""
+        ...
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Start new episodes and return their observations, (N, obs)."""
