@@ -1,4 +1,4 @@
-"""Draw the learning curves of the README from the folders of finished runs.
+"""Draw the learning curves of RPO beside those of a plain implementation, from the folders of finished runs.
 
 Dots are a plain implementation of the same algorithm on DFlex's own Ant and Hopper: one seed, the same settings.
 """
@@ -32,7 +32,7 @@ def main() -> None:
     """Draw one panel per environment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of `rpo train`")
-    parser.add_argument("--output", type=Path, default=Path("docs/learning_curves.png"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/plain.png"))
     options = parser.parse_args()
     runs = [
         (json.loads((folder / "config.json").read_text()), read_progress(folder / "progress.csv"))
