@@ -25,6 +25,8 @@ from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
         ("entropy_coef", -0.1, "a number in [0, inf)"),
         ("entropy_coef", float("nan"), "a number in [0, inf)"),
         ("kl_coef", float("inf"), "a number in [0, inf)"),
+        ("max_action_grad", 0.0, "a number in (0, inf)"),
+        ("max_action_grad", float("nan"), "a number in (0, inf)"),
         ("learning_rate", float("inf"), "a number in (0, inf)"),
         ("learning_rate", 0, "a number in (0, inf)"),
         ("critic_learning_rate", -1e-3, "a number in (0, inf)"),
@@ -53,7 +55,7 @@ def test_defaults_are_the_papers():
     assert (config.horizon, config.gamma, config.td_lambda) == (32, 0.99, 0.95)
     assert (config.policy_epochs, config.hidden_sizes, config.critic_count) == (5, (400, 200, 100), 2)
     assert (config.learning_rate, config.critic_learning_rate, config.betas) == (5e-4, 5e-4, (0.7, 0.95))
-    assert config.max_grad_norm == 0.5
+    assert (config.max_grad_norm, config.max_action_grad) == (0.5, None)
 
 
 @pytest.mark.parametrize("name", ["initial_temperature", "temperature_learning_rate"])

@@ -60,6 +60,30 @@ def test_cached_action_gradient_is_autograds(model):
     torch.testing.assert_close(action_grad, expected)
 
 
+@pytest.mark.parametrize("multiple", [0.5, 1.0, 3.0])
+def test_action_gradients_are_shortened_to_a_multiple_of_their_median_norm(multiple):
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.randn(7, 5, 1, generator=generator, dtype=torch.float64).mul(3.0).exp()
+    gradient = scale * torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)
+    gradient[2:4] = 0.0
+    norms = sorted(sample.norm().item() for row in gradient for sample in row if sample.any())
+    limit = multiple * norms[(len(norms) - 1) // 2]
+    shortened = objectives.shortened(gradient, multiple)
+    beyond = 0
+    for before, after in zip(gradient.flatten(0, 1), shortened.flatten(0, 1), strict=True):
+        expected = before
+        if before.norm() > limit:
+            expected = before / before.norm() * limit
+            beyond += 1
+        torch.testing.assert_close(after, expected, rtol=1e-12, atol=0.0)
+    assert 0 < beyond < len(norms)
+
+
+def test_action_gradients_that_are_all_zero_stay_zero():
+    nothing = torch.zeros(3, 2, 4)
+    assert torch.equal(objectives.shortened(nothing, 2.0), nothing)
+
+
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.5])
 def test_cached_action_gradient_is_the_total_derivative(model, entropy_coef):
     # Central differences of the whole window, later actions responding through the policy.

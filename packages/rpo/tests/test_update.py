@@ -97,6 +97,21 @@ def test_entropy_enters_through_the_actions_and_straight_to_the_policy(lq, monke
     assert_all_close(actual, [-gradient for gradient in expected])
 
 
+def test_steps_on_shortened_action_gradients(lq, monkeypatch):
+    model, rollout = make(lq, max_action_grad=0.5)
+    action_grad = torch.stack(torch.autograd.grad(objective_of(rollout, 0.0), rollout.actions, retain_graph=True))
+    norm = action_grad.norm(dim=-1, keepdim=True)
+    limit = 0.5 * norm[norm > 0.0].median()
+    assert (norm > limit).sum() > norm.numel() / 4
+    policy = model.policy.actor(rollout.observations)
+    noise = (rollout.presquash - policy.mean.detach()) / policy.log_std.detach().exp()
+    action = torch.tanh(policy.mean + policy.log_std.exp() * noise)
+    surrogate = (action_grad * (limit / norm).clamp(max=1.0).nan_to_num() * action).sum()
+    expected = torch.autograd.grad(surrogate, list(model.policy.actor.parameters()))
+    (actual,) = gradients_reaching_the_actor(model, rollout, monkeypatch)
+    assert_all_close(actual, [-gradient for gradient in expected])
+
+
 # The ablations of table 2 are configurations: no KL, two epochs, no clipping.
 @pytest.mark.parametrize("epochs", [2, 5])
 @pytest.mark.parametrize("kl_coef", [0.0, 0.7])

@@ -47,6 +47,34 @@ def action_gradients(
     return torch.stack(torch.autograd.grad(objective, list(actions)))
 
 
+@torch.no_grad()
+def shortened(action_grad: Float[Tensor, "horizon world act"], multiple: float) -> Float[Tensor, "horizon world act"]:
+    """Return action gradients whose norms are at most a multiple of the window's median norm; directions stay.
+
+    Contact, and rewards with sharp edges, give single samples derivatives that are thousands of times the usual ones.
+    The sum over a window is then that of a few samples, which say little about the policy. This trades its
+    unbiasedness for a variance that is bounded.
+
+    Parameters
+    ----------
+    action_grad
+        Cached derivative G of the window's objective to the actions.
+    multiple
+        Largest norm, in medians over samples, of those whose gradient is not zero.
+
+    Examples
+    --------
+    >>> shortened(torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]], [[0.0, -1.0]], [[0.0, 0.0]]]), multiple=2.0).squeeze(1)
+    tensor([[ 1.2000,  1.6000],
+            [ 0.0000,  1.0000],
+            [ 0.0000, -1.0000],
+            [ 0.0000,  0.0000]])
+    """
+    norm = action_grad.norm(dim=-1, keepdim=True)
+    limit = multiple * torch.where(norm > 0.0, norm, torch.nan).nanmedian()
+    return torch.where(norm > limit, action_grad * (limit / norm), action_grad)
+
+
 def regenerated_action(policy: SquashedGaussian, u: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch act"]:
     """Return the stored action as a function of the current policy's parameters.
 

@@ -31,6 +31,8 @@ class RPOConfig(FirstOrderConfig):
     """Weight of the divergence from the policy that acted (0 in the ablation of table 2)."""
     entropy_coef: float = 0.5
     """Weight of the entropy, in the return as in the policy's objective."""
+    max_action_grad: float | None = None
+    """Multiple of their median norm to which cached action gradients are shortened (None for never: the paper)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +41,8 @@ class RPOConfig(FirstOrderConfig):
         require_number(self, "clip_high", 0, infinite=True)
         for name in ("kl_coef", "entropy_coef"):
             require_number(self, name, 0)
+        if self.max_action_grad is not None:
+            require_number(self, "max_action_grad", 0, above=True)
 
 
 @final
@@ -54,6 +58,8 @@ class RPO(AbstractAlgorithm[RPOConfig]):
         with self.timed("backward"):
             objective = self.window_objective(rollout, rewards)
             action_grad = objectives.action_gradients(objective, rollout.actions)
+            if cfg.max_action_grad is not None:
+                action_grad = objectives.shortened(action_grad, cfg.max_action_grad)
         with self.timed("actor"):
             metrics = self._improve_policy(rollout, action_grad)
         with self.timed("critic"):
