@@ -4,14 +4,14 @@ import sys
 
 import pytest
 import torch
-from small_runs import SMALL, rows_of, train
+from small_runs import SMALL, only_run, rows_of, train
 
 from rpo import RPO, objectives, plotting
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import COMMANDS, main
 from rpo.commands import train as train_command
 from rpo.commands.train import parse_env_args, parse_train
-from rpo.runs import RunFolder, RunSettings
+from rpo.runs import RunSettings
 
 
 @pytest.fixture(autouse=True)
@@ -119,13 +119,17 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_training_whose_steps_are_all_lost_leaves_a_checkpoint_and_names_the_term(tmp_path, monkeypatch):
-    monkeypatch.setattr(objectives, "value_loss", lambda values, targets: (values * torch.nan).sum())
-    with pytest.raises(SystemExit, match=r"critic .* value_loss, .* its state is in .*steps_000000000160.zip"):
-        train(tmp_path, "--steps", "1600")
-    (path,) = tmp_path.glob("lq/LinearQuadratic-v0/rpo/*")
-    assert [row["train/skipped_critic_steps"] for row in rows_of(RunFolder(path))] == ["4.0"] * 10
-    assert RPO.load(path / "checkpoints" / "steps_000000000160.zip").num_timesteps == 160
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_training_whose_steps_are_all_lost_leaves_a_checkpoint_and_names_the_term(tmp_path, monkeypatch, algo):
+    module, name = (torch.nn.functional, "mse_loss") if algo == "ppo" else (objectives, "value_loss")
+    monkeypatch.setattr(module, name, lambda values, targets: ((values - targets) * torch.nan).sum())
+    optimizer = "policy" if algo == "ppo" else "critic"
+    with pytest.raises(SystemExit, match=rf"{optimizer} .*value_loss.* its state is in .*steps_000000000160.zip"):
+        train(tmp_path, "--steps", "1600", algo=algo)
+    run = only_run(tmp_path, algo)
+    skipped = [float(row[f"train/skipped_{optimizer}_steps"] or 0.0) for row in rows_of(run)]
+    assert skipped == ([0.0] + [1.0] * 9 if algo == "ppo" else [4.0] * 10)  # SB3's PPO logs a window with the next
+    assert ALGORITHMS[algo].load(run.checkpoints / "steps_000000000160.zip").num_timesteps == 160
 
 
 def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch):

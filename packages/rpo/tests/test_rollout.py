@@ -4,12 +4,15 @@ import pytest
 import torch
 from stable_baselines3.common.logger import Logger
 
-from rpo import RPO, RPOConfig, objectives
+from rpo import RPO, SAPO, SHAC, NonFiniteError, RPOConfig, SAPOConfig, SHACConfig, objectives
+from rpo.optimizers import LIMIT
 from rpo.policy import make_generator
 from rpo.returns import window_objective
 from rpo.rollout import collect
 
-CONFIG = RPOConfig(hidden_sizes=(16, 16), horizon=8, critic_epochs=2)
+SMALL = {"hidden_sizes": (16, 16), "horizon": 8, "critic_epochs": 2}
+CONFIG = RPOConfig(**SMALL)
+ALGORITHMS = [(RPO, RPOConfig), (SAPO, SAPOConfig), (SHAC, SHACConfig)]
 
 
 def roll_out(model, horizon=8):
@@ -140,18 +143,66 @@ def test_training_goes_on_after_a_non_finite_state_and_counts_it(lq):
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
 
 
-def test_environment_with_a_lost_gradient_takes_no_part(lq):
+class Tear(torch.autograd.Function):
+    """The identity, whose derivative is not a number for the environments named."""
+
+    @staticmethod
+    def forward(ctx, action, worlds):
+        ctx.worlds = worlds
+        return action.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        torn = gradient.clone()
+        torn[ctx.worlds] = torch.nan
+        return torn, None
+
+
+def torn(lq, worlds):
+    """Return three systems, some of which lose their derivative at step 5 of every window."""
+
     class Torn(lq):
         def step_grad(self, actions):
-            obs, reward, *rest = super().step_grad(actions)
-            zero = actions[0].sum() * 0
-            torn = torch.zeros_like(reward)
-            torn[0] = zero.sqrt()  # 0, with an infinite derivative times 0
-            return obs, reward + torn, *rest
+            return super().step_grad(Tear.apply(actions, worlds) if self.steps % CONFIG.horizon == 4 else actions)
 
-    model = make(Torn(3))
-    model.learn(24, log_interval=None)
-    assert model.logger.name_to_value["train/lost_gradients"] == 1
+    return Torn(3)
+
+
+def test_environment_with_a_lost_gradient_takes_no_part(lq):
+    generator = make_generator(torch.device("cpu"), 5)
+    whole, cut = (make(env) for env in (lq(3), torn(lq, [1])))
+    rollouts = [collect(model.env.env, model.policy, 8, generator.clone_state()) for model in (whole, cut)]
+    gradients = []
+    for model, rollout in zip((whole, cut), rollouts, strict=True):
+        objective = model.window_objective(rollout, rollout.rewards)
+        gradients.append(objectives.action_gradients(objective, rollout.actions))
+    expected, actual = gradients
+    torch.testing.assert_close(actual[:, [0, 2]], expected[:, [0, 2]])
+    torch.testing.assert_close(actual[5:, 1], expected[5:, 1])
+    assert (actual[4, 1] == 0.0).all()
+    assert actual[:4, 1].isfinite().all()
+    assert torch.equal(actual, rollouts[1].action_gradients.values)
+    assert rollouts[1].action_gradients.lost.nonzero().tolist() == [[4, 1]]
+
+
+@pytest.mark.parametrize(("algorithm", "config_class"), ALGORITHMS)
+def test_training_goes_on_with_the_environments_that_keep_their_gradient(lq, algorithm, config_class):
+    model = algorithm(torn(lq, [1]), config_class(**SMALL), seed=0)
+    before = [parameter.clone() for parameter in model.policy.actor.parameters()]
+    model.learn(24 * (LIMIT + 2), log_interval=None)
+    assert model.logger.name_to_value["train/lost_gradients"] == LIMIT + 2
+    assert model.logger.name_to_value["train/skipped_actor_steps"] == 0
+    after = list(model.policy.actor.parameters())
+    assert all(parameter.isfinite().all() for parameter in after)
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(("algorithm", "config_class"), ALGORITHMS)
+def test_training_in_which_all_environments_lose_their_gradient_ends(lq, algorithm, config_class):
+    model = algorithm(torn(lq, [0, 1, 2]), config_class(**SMALL), seed=0)
+    with pytest.raises(NonFiniteError, match=f"actor were left out in {LIMIT} windows .*gradient"):
+        model.learn(24 * 2 * LIMIT, log_interval=None)
+    assert model.num_timesteps == 24 * LIMIT
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
 
 

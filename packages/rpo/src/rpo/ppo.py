@@ -29,6 +29,8 @@ from rpo.ppo_policy import CLIP, SharedTrunkPolicy
 from rpo.schedules import kl_adaptive
 from rpo.vec_env import TorchVecEnv
 
+LOSS_TERMS = ("policy_gradient_loss", "entropy_loss", "value_loss")
+"""Terms of the loss, under the names that Stable-Baselines3 logs their means over an epoch by."""
 VARIANCE_MIN = 1e-8
 """Variance of returns below which their scale counts for nothing."""
 
@@ -178,25 +180,29 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         ------
         NonFiniteError
             If a gradient was not finite in `optimizers.LIMIT` windows in a row; steps along such ones are left out.
+            It names the terms of the loss that were not finite in the last window.
         """
         observations = torch.as_tensor(self.rollout_buffer.observations, device=self.device).flatten(0, 1)
         # SAPO's code normalises the values; the loss in their units does not depend on the scale of rewards either.
         self.vf_coef = self.config.vf_coef / max(float(self.rollout_buffer.returns.var()), VARIANCE_MIN)
         with torch.no_grad():
             behaviour = policy = self.policy.gaussian(observations)
+        optimizer = self.policy.optimizer
+        assert isinstance(optimizer, FiniteAdamW)
         for _ in range(self.config.n_epochs):
             super().train()
+            for term in LOSS_TERMS:
+                lost = not np.isfinite(self.logger.name_to_value[f"train/{term}"])
+                optimizer.lost[term] = optimizer.lost.get(term, 0) + torch.tensor(lost)
             before = policy
             with torch.no_grad():
                 policy = self.policy.gaussian(observations)
             self._rate = kl_adaptive(self._rate, _mean_kl(before, policy), self.config.target_kl)
         self._keep_statistics()
-        optimizer = self.policy.optimizer
-        assert isinstance(optimizer, FiniteAdamW)
+        self._learned_timesteps = self.num_timesteps
         self.logger.record("train/kl", _mean_kl(behaviour, policy))
         self.logger.record("train/skipped_policy_steps", optimizer.skipped.item())
         self.guard.end_window([optimizer])
-        self._learned_timesteps = self.num_timesteps
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write to the logger's outputs; a resumed `learn` goes on counting windows where it was interrupted."""

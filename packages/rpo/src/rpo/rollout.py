@@ -21,7 +21,8 @@ class ActionGradients:
     """Derivatives of the window's objective to its actions, noted as the backward pass comes by.
 
     Where the derivative of an environment is not finite it is cut out: 0 goes on to the policy. What is cut out of a
-    step is lost for the steps before it in that environment too, and for no other environment.
+    step is lost for the steps before it in that environment too, and for no other environment. Where there is no
+    finite one at all nothing is cut out, so that the optimiser sees that there is nothing to learn from.
     """
 
     def __init__(self, horizon: int, num_envs: int, act_dim: int, like: Tensor) -> None:
@@ -30,15 +31,19 @@ class ActionGradients:
         self.lost = torch.zeros(horizon, num_envs, dtype=torch.bool, device=like.device)
         """Which ones were cut out, (horizon, world)."""
 
-    def watch(self, action: Float[Tensor, "world act"], step: int) -> None:
-        """Note the derivative to the action of a step, and cut it, when it comes."""
+    def watch(self, action: Float[Tensor, "world act"], step: int) -> Float[Tensor, "world act"]:
+        """Return the action of a step for the environment; its derivative is noted, and cut, on the way back to it."""
 
         def note(gradient: Tensor) -> Tensor:
-            self.lost[step] = ~gradient.isfinite().all(-1)
-            self.values[step] = torch.where(self.lost[step].unsqueeze(-1), 0.0, gradient)
+            lost = ~gradient.isfinite().all(-1)
+            self.lost[step] = lost
+            self.values[step] = torch.where((lost & ~lost.all()).unsqueeze(-1), 0.0, gradient)
             return self.values[step].clone()
 
-        action.register_hook(note)
+        # A view: autograd hands out derivatives to a tensor as they were before the hooks of that tensor itself.
+        watched = action.view_as(action)
+        watched.register_hook(note)
+        return watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +128,9 @@ def collect(
         distribution = policy.actor(observation)
         u = distribution.presquash(noise[t])
         action = torch.tanh(u)
-        action_gradients.watch(action, t)
+        watched = action_gradients.watch(action, t)
         start = time.perf_counter()
-        next_raw, reward, terminated, truncated, info = env.step_grad(action.to(env.device, env_dtype))
+        next_raw, reward, terminated, truncated, info = env.step_grad(watched.to(env.device, env_dtype))
         seconds += time.perf_counter() - start
         raws.append(raw.detach())
         observations.append(observation.detach())
@@ -157,7 +162,7 @@ def collect(
     next_observations = policy.normalize(torch.where(bad.unsqueeze(-1), 0.0, final_obs))
     next_values = policy.critics(next_observations.flatten(0, 1)).unflatten(1, bad.shape)
     return Rollout(
-        raw_observations=torch.stack(raws),
+        raw_observations=torch.stack(raws).to(policy.device),
         observations=torch.stack(observations),
         presquash=torch.stack(presquash),
         behaviour=distribution.detach(),
