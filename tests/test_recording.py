@@ -48,6 +48,16 @@ def test_record_writes_a_video_of_a_whole_episode(finished_run, capsys, needs_op
     assert f"return {total:.1f}" in capsys.readouterr().out
 
 
+def test_record_without_a_video_names_the_replay_only(finished_run, capsys):
+    folder, _ = finished_run
+    video, before = folder / "video.mp4", folder.joinpath("replay.html").read_bytes()
+    video.write_bytes(b"of another time")
+    cli.main(["record", str(folder), "--no-video", "--seed", "6"])
+    assert capsys.readouterr().out.splitlines()[1:] == [f"  {folder / 'replay.html'}"]
+    assert folder.joinpath("replay.html").read_bytes() != before
+    video.unlink()
+
+
 def test_what_cannot_be_recorded_is_refused_and_leaves_nothing(tmp_path):
     policy = RPO(DiffVectorEnv("diffenvs/Hopper-v0", num_envs=2), seed=0).policy
     with pytest.raises(ValueError, match=r"env must be a single environment\. Got 2"):

@@ -22,3 +22,15 @@ def _one_thread():
 def lq():
     """The class of the linear-quadratic system."""
     return LinearQuadratic
+
+
+@pytest.fixture
+def endless(lq):
+    """The class of one whose episodes never end, although it says that they do."""
+
+    class Endless(lq):
+        def step(self, actions):
+            obs, reward, _, truncated, info = super().step(actions)
+            return obs, reward, *[torch.zeros_like(truncated)] * 2, info
+
+    return Endless

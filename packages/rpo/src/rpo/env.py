@@ -16,6 +16,8 @@ from torch import Tensor
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 """Observation, reward, terminated, truncated and info, of all environments."""
+MAX_EPISODE_STEPS = 100_000
+"""Most control steps of an episode that is played to its end, unless told otherwise."""
 
 
 @runtime_checkable
@@ -25,7 +27,8 @@ class DifferentiableVectorEnv(Protocol):
     `info` has the same keys at every step: `final_obs` (N, obs), the true next observation of every environment,
     attached to the graph like observation and reward; `_final_obs` (N,), which episodes ended; `non_finite` (N,), which
     ended because their state was not finite. The observation of an ended environment is the one after its reset, a
-    constant. A state that is not finite, or is observed beyond 1e6 in magnitude, must end its episode.
+    constant. A state that is not finite, or is observed beyond 1e6 in magnitude, must end its episode. An attribute
+    `max_episode_steps`, where there is one, says after how many steps an episode is truncated; None stands for never.
     """
 
     num_envs: int
@@ -102,6 +105,30 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
         raise ValueError(f"single_action_space must have bounds -1 and 1, which tanh fills. Got {actions}.")
     return env  # type: ignore[return-value]  # the checks above are the protocol
+
+
+def require_time_limit(env: DifferentiableVectorEnv, max_steps: int = MAX_EPISODE_STEPS) -> None:
+    """Check that every episode ends within so many control steps, as far as the environment says when it does.
+
+    Raises
+    ------
+    ValueError
+        If its `max_episode_steps` is None, or more than `max_steps`.
+    """
+    limit = getattr(env, "max_episode_steps", max_steps)
+    if limit is None or limit > max_steps:
+        raise ValueError(
+            f"`max_episode_steps` of {type(env).__name__} must be an integer <= {max_steps:,}: whole episodes are "
+            f"to be played, which may never end without a time limit. Got {limit}."
+        )
+
+
+def endless_episode(env: DifferentiableVectorEnv, max_steps: int) -> ValueError:
+    """Return the error that says that an episode has not ended after so many control steps."""
+    return ValueError(
+        f"An episode of {type(env).__name__} has not ended after {max_steps:,} steps. Give the environment a time "
+        "limit, or let episodes be longer with `max_steps`."
+    )
 
 
 def finite_rewards(rewards: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rpo.env import DifferentiableVectorEnv, finite_rewards
+from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
 from rpo.policy import ActingPolicy, make_generator
 
 POLICIES = ("deterministic", "stochastic")
@@ -40,6 +40,7 @@ def evaluate(
     episodes: int = 128,
     deterministic: bool = True,
     seed: int | None = None,
+    max_steps: int = MAX_EPISODE_STEPS,
 ) -> Evaluation:
     """Run whole episodes from fresh resets.
 
@@ -51,29 +52,39 @@ def evaluate(
     policy
         The policy, with its normaliser.
     env
-        Environments; they are reset.
+        Environments of the evaluation's own: they are reset, and left in the middle of other episodes. A training that
+        went on in them would take the one for the other.
     episodes
         Episodes to count.
     deterministic
         Take the most likely action; otherwise sample.
     seed
         Seed of the environments and of the sampling.
+    max_steps
+        Control steps within which an episode must end.
 
     Raises
     ------
     ValueError
-        If `episodes` is less than 1.
+        If `episodes` or `max_steps` is less than 1; if the environments say that they have no such time limit, before
+        the first step; or if an episode has not ended after as many steps.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be an integer >= 1. Got {episodes}.")
+    for name, value in (("episodes", episodes), ("max_steps", max_steps)):
+        if value < 1:
+            raise ValueError(f"{name} must be an integer >= 1. Got {value}.")
+    require_time_limit(env, max_steps)
     generator = make_generator(policy.device, seed)
     wanted = (episodes + torch.arange(env.num_envs, device=env.device)) // env.num_envs
     counted = torch.zeros_like(wanted)
     total = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     length = torch.zeros_like(wanted)
     raw, _ = env.reset(seed=seed)
+    left = max_steps * int(wanted.max())  # steps that are enough
     finished = []
     while (counted < wanted).any():
+        if left <= 0:
+            raise endless_episode(env, max_steps)
+        left -= STEPS_BETWEEN_CHECKS
         steps = []
         for _ in range(STEPS_BETWEEN_CHECKS):
             action = policy.act(raw, deterministic, generator)

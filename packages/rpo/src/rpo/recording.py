@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rpo.env import DifferentiableVectorEnv
+from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
 from rpo.files import replacing
 from rpo.policy import ActingPolicy, make_generator
 
 VIDEO_FPS = 30
 """Frames a second of videos, or the environment's own rate where that is lower."""
-UNTIMED_STEPS = 1000
-"""Most control steps that are recorded of an environment whose episodes never end."""
 
 
 def record_episode(
@@ -26,6 +24,7 @@ def record_episode(
     video: Path | None = None,
     deterministic: bool = True,
     seed: int | None = None,
+    max_steps: int = MAX_EPISODE_STEPS,
 ) -> float:
     """Play one episode and write what it looks like; files are there completely or not at all.
 
@@ -43,6 +42,8 @@ def record_episode(
         Take the most likely action; otherwise sample.
     seed
         Seed of the environment and of the sampling.
+    max_steps
+        Control steps within which the episode must end.
 
     Returns
     -------
@@ -52,12 +53,14 @@ def record_episode(
     Raises
     ------
     ValueError
-        If there is more than one environment, or it has no replays or frames.
+        If there is more than one environment, or it has no replays or frames; if it says that it has no such time
+        limit, before the first step; or if the episode has not ended after as many steps.
     ImportError
         If what writes videos is missing; the message says what to install.
     """
     if env.num_envs != 1:
         raise ValueError(f"env must be a single environment. Got {env.num_envs}.")
+    require_time_limit(env, max_steps)
     generator = make_generator(policy.device, seed)
     raw, _ = env.reset(seed=seed)
     with ExitStack() as files:
@@ -67,13 +70,15 @@ def record_episode(
             if path is not None
         ]
         total, over, steps = 0.0, False, 0
-        while not over and steps < UNTIMED_STEPS:
+        while not over:
+            if steps >= max_steps:
+                raise endless_episode(env, max_steps)
             for observer in observers:
                 observer()
             with torch.no_grad():
                 action = policy.act(raw, deterministic, generator)
             raw, reward, terminated, truncated, _ = env.step(action.to(env.device, raw.dtype))
-            total, over, steps = total + float(reward), bool(terminated | truncated), steps + 1
+            total, over, steps = total + float(finite_rewards(reward)), bool(terminated | truncated), steps + 1
     return total
 
 

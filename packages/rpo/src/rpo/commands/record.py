@@ -39,19 +39,19 @@ def run(args: Sequence[str]) -> None:
         settings = folder.read_settings()
         model = load_trained(folder, "cpu")
         frames = {"render_mode": "rgb_array", "width": options.width, "height": options.height} if options.video else {}
+        files = {"video": folder.video} if options.video else {}
+        files["replay"] = folder.replay
         env = make_vector_env(settings.env, 1, **(settings.env_args | frames))
         try:
             total = record_episode(
                 model.policy,
                 env,
-                replay=folder.replay,
-                video=folder.video if options.video else None,
+                **files,
                 deterministic=not options.stochastic,
                 seed=options.seed,
             )
         finally:
             env.close()
     print(f"{settings.title}, after {model.num_timesteps:,} steps: an episode with return {total:.1f}")
-    for path in (folder.video, folder.replay):
-        if path.exists():
-            print(f"  {path}")
+    for path in files.values():
+        print(f"  {path}")
