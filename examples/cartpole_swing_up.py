@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from diffenvs import AbstractTask, Model, register_task
+from diffenvs import AbstractTask, DiffVectorEnv, Model, register_task
 from diffenvs.model import Actuator, Joint, JointType, Link
 from diffenvs.tasks.base import Entry
 from rpo import RPO, RPOConfig, evaluate
@@ -68,9 +68,9 @@ CONFIG = RPOConfig(**RATES, **SIZES, entropy_coef=0.02)  # of a reward that is a
 
 def main(steps: int = 300_000, num_envs: int = 64) -> float:
     """Train, then print and return the mean return of the trained policy over an episode in each environment."""
-    agent = RPO("examples/CartPoleSwingUp-v0", CONFIG, num_envs=num_envs, seed=0)
-    agent.learn(steps, ProgressDisplay(steps))
-    returns = evaluate(agent.policy, agent.adapter.env, episodes=num_envs, seed=1).returns
+    agent = RPO("examples/CartPoleSwingUp-v0", CONFIG, num_envs=num_envs, seed=0).learn(steps, ProgressDisplay(steps))
+    env = DiffVectorEnv("examples/CartPoleSwingUp-v0", num_envs)  # those of the training are in the middle of episodes
+    returns = evaluate(agent.policy, env, episodes=num_envs, seed=1).returns
     print(f"return of the trained policy: {returns.mean():.0f} +- {returns.std():.0f} of at most 250")
     return float(returns.mean())
 

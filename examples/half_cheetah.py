@@ -11,7 +11,7 @@ from pathlib import Path
 import gymnasium
 import torch
 
-from diffenvs import AbstractTask, Model, register_task
+from diffenvs import AbstractTask, DiffVectorEnv, Model, register_task
 from diffenvs.tasks.base import Entry
 from rpo import RPO, RPOConfig, evaluate
 from rpo.progress import ProgressDisplay
@@ -68,9 +68,9 @@ CONFIG = RPOConfig(**RATES, **SIZES, entropy_coef=0.02)  # of a reward that is f
 
 def main(steps: int = 300_000, num_envs: int = 64) -> float:
     """Train, then print and return the mean return of the trained policy over an episode in each environment."""
-    agent = RPO("diffenvs/HalfCheetah-v0", CONFIG, num_envs=num_envs, seed=0)
-    agent.learn(steps, ProgressDisplay(steps))
-    returns = evaluate(agent.policy, agent.adapter.env, episodes=num_envs, seed=1).returns
+    agent = RPO("diffenvs/HalfCheetah-v0", CONFIG, num_envs=num_envs, seed=0).learn(steps, ProgressDisplay(steps))
+    env = DiffVectorEnv("diffenvs/HalfCheetah-v0", num_envs)  # those of the training are in the middle of episodes
+    returns = evaluate(agent.policy, env, episodes=num_envs, seed=1).returns
     print(f"return of the trained policy: {returns.mean():,.0f} +- {returns.std():,.0f}")
     return float(returns.mean())
 

@@ -17,6 +17,7 @@ from diffenvs.rendering.view import TaskView
 from diffenvs.simulator import Simulator
 from diffenvs.state import State
 from diffenvs.testing import check_vector_env
+from rpo import RPO, Evaluation
 from rpo.env import DifferentiableVectorEnv, check_env
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -139,6 +140,24 @@ def test_training_on_a_task_of_one_s_own_shows_its_progress_and_begins_to_learn(
     printed = capsys.readouterr().out
     assert re.search(rf"{steps:,} steps   return +\S+ ", printed)
     assert "return of the trained policy: " in printed
+
+
+@pytest.mark.parametrize("example", RETURNS)
+def test_trained_policy_is_evaluated_in_environments_of_its_own(example, monkeypatch):
+    trained, evaluated = [], []
+
+    def evaluate(policy, env, **_):
+        evaluated.append(env)
+        return Evaluation(returns=np.zeros(1), lengths=np.ones(1))
+
+    main = names_of(example)["main"]
+    monkeypatch.setitem(main.__globals__, "evaluate", evaluate)
+    monkeypatch.setattr(RPO, "learn", lambda self, *_: trained.append(self.adapter.env) or self)
+    main(1, num_envs=2)
+    assert trained[0] is not evaluated[0]
+    assert [(env.task, env.num_envs, env.max_episode_steps) for env in trained] == [
+        (env.task, env.num_envs, env.max_episode_steps) for env in evaluated
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from rpo.cli import main
+from rpo.evaluation import evaluate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,11 +28,17 @@ def test_python_blocks_run_in_their_order(tmp_path, monkeypatch):
 
 def test_code_of_the_algorithm_s_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    evaluated = []
+    monkeypatch.setattr(
+        "rpo.evaluate", lambda policy, env, **kwargs: evaluated.append(env) or evaluate(policy, env, **kwargs)
+    )
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", ALGORITHM_README, flags=re.DOTALL):
         exec(compile(block, "README.md", "exec"), names)
     assert names["model"].num_timesteps == 3072
     assert names["model"].config.policy_epochs == 2
+    assert names["model"].adapter.env not in evaluated  # whose episodes a training would take for its own
+    assert evaluated
     assert (tmp_path / "ant.pt2").exists()
 
 
