@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | shac.py | the window's return and its terminal value, through the simulation | once | no | TD(lambda), ensemble's mean |
 
-Source: "Accelerated Policy Learning with Parallel Differentiable Simulation" (Xu et al. 2021), with the networks, the
+Source: "Accelerated Policy Learning with Parallel Differentiable Simulation" (Xu et al. 2022), with the networks, the
 normaliser and the critics that the paper of RPO (arXiv 2508.06214) gives to all algorithms it compares.
 """  # noqa: E501  # a table
 
@@ -25,7 +25,7 @@ class SHACConfig(SingleStepConfig):
 
 @final
 class SHAC(AbstractAlgorithm[SHACConfig]):
-    """One step a window along the gradient of its return (Xu et al. 2021)."""
+    """One step a window along the gradient of its return (Xu et al. 2022)."""
 
     config_class: ClassVar = SHACConfig
 
