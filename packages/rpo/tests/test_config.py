@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
@@ -29,6 +30,9 @@ from rpo import PRESETS, RPOConfig, SAPOConfig, SHACConfig
         ("max_action_grad", float("nan"), "a number in (0, inf)"),
         ("learning_rate", float("inf"), "a number in (0, inf)"),
         ("learning_rate", 0, "a number in (0, inf)"),
+        ("learning_rate", 1e-6, "a number >= `learning_rate_end`, 1e-05"),
+        ("critic_learning_rate", 1e-6, "a number >= `learning_rate_end`, 1e-05"),
+        ("horizon", np.bool_(True), "an integer >= 1"),
         ("critic_learning_rate", -1e-3, "a number in (0, inf)"),
         ("learning_rate_end", 0.0, "a number in (0, inf)"),
         ("max_grad_norm", "1", "a number in (0, inf)"),
@@ -117,6 +121,16 @@ def test_config_survives_json():
     assert RPOConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ValueError, match="RPOConfig has no field kl, lambda"):
         RPOConfig.from_dict({"lambda": 1, "kl": 2})
+
+
+def test_numbers_of_numpy_are_kept_as_python_s():
+    numbers = {"horizon": np.int64(8), "kl_coef": np.float32(0.25), "gamma": np.float64(0.9)}
+    tuples = {"hidden_sizes": (np.int32(3), 4), "betas": (np.float32(0.5), 0.75)}
+    config = RPOConfig(**numbers, **tuples)
+    assert config == RPOConfig(horizon=8, kl_coef=0.25, gamma=0.9, hidden_sizes=(3, 4), betas=(0.5, 0.75))
+    assert RPOConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ValueError, match=r"`horizon` of RPOConfig must be an integer >= 1\. Got 2\.5\."):
+        RPOConfig(horizon=np.float64(2.5))
 
 
 def test_config_is_frozen():

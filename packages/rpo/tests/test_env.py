@@ -1,4 +1,5 @@
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
@@ -37,6 +38,7 @@ def test_id_makes_the_number_of_environments_asked_for():
     model = RPO(ID, CONFIG, num_envs=3)
     assert model.n_envs == 3
     assert model.env_id == ID
+    assert RPO(ID, CONFIG, num_envs=np.int64(3)).env.env.spec.kwargs["num_envs"] == 3
 
 
 def test_single_environment_stands_for_the_vector_environment_of_its_spec(registered):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal, Self
 
+from rpo.logs import plain
 from rpo.presets import preset_named
 
 
@@ -36,7 +37,10 @@ def require_number(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlgorithmConfig:
-    """Settings that all algorithms have: the window, the networks and the actor's optimiser."""
+    """Settings that all algorithms have: the window, the networks and the actor's optimiser.
+
+    Numbers may be NumPy's; they are kept as Python's, which JSON can hold.
+    """
 
     horizon: int = 32
     """Control steps in a window, H (table 4)."""
@@ -54,6 +58,9 @@ class AlgorithmConfig:
     """Norm to which the gradient of each optimiser is clipped (table 4)."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            kept = tuple(map(plain, value)) if isinstance(value, tuple) else plain(value)
+            object.__setattr__(self, name, kept)
         require_integer(self, "horizon", minimum=1)
         require_number(self, "gamma", 0, 1)
         for name in ("learning_rate", "max_grad_norm"):
@@ -129,6 +136,9 @@ class FirstOrderConfig(AlgorithmConfig):
         require_number(self, "td_lambda", 0, 1)
         for name in ("critic_learning_rate", "learning_rate_end"):
             require_number(self, name, 0, above=True)
+        for name in ("learning_rate", "critic_learning_rate"):
+            expectation = f"a number >= `learning_rate_end`, {self.learning_rate_end}"
+            require(self, name, expectation, getattr(self, name) >= self.learning_rate_end)
         require(self, "target_reduce", "'mean' or 'min'", self.target_reduce in ("mean", "min"))
         shapes = ("exponential", "linear")
         require(self, "learning_rate_decay", "'exponential' or 'linear'", self.learning_rate_decay in shapes)

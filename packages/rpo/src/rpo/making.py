@@ -8,6 +8,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rpo.env import DifferentiableVectorEnv, check_env
+from rpo.logs import plain
 from rpo.presets import preset_named
 from rpo.vec_env import TorchVecEnv
 
@@ -105,6 +106,7 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     TypeError
         If the environment is not differentiable, or is no environment.
     """
+    num_envs = plain(num_envs)
     if num_envs is not None and (not isinstance(num_envs, int) or num_envs < 1):
         raise ValueError(f"num_envs must be an integer >= 1. Got {num_envs!r}.")
     if isinstance(env, type) or (isinstance(env, str) and env.endswith("Policy")):
