@@ -107,6 +107,20 @@ def test_counts_that_wait_for_the_next_output_are_kept(lq, tmp_path):
     assert fresh.logger.name_to_value["train/non_finite_states"] == 0
 
 
+def test_number_of_episodes_that_returns_are_averaged_over_is_kept(lq, tmp_path):
+    model = RPO(lq(4, max_episode_steps=6), CONFIG, seed=0, stats_window_size=7).learn(96, log_interval=None)
+    model.save_training(tmp_path / "training")
+    resumed = RPO.load_training(tmp_path / "training", lq(4, max_episode_steps=6))
+    resumed.learn(96, log_interval=None, reset_num_timesteps=False)
+    assert (resumed.ep_info_buffer.maxlen, len(resumed.ep_info_buffer)) == (7, 7)
+    other = RPO.load_training(tmp_path / "training", lq(4, max_episode_steps=6), stats_window_size=5)
+    assert (other.ep_info_buffer.maxlen, len(other.ep_info_buffer)) == (5, 5)
+    header, tensors = checkpoint.read(tmp_path / "training.zip")
+    del header["training"]["stats_window_size"]  # as the first files
+    checkpoint.write(tmp_path / "training.zip", header, tensors)
+    assert RPO.load_training(tmp_path / "training", lq(4, max_episode_steps=6)).ep_info_buffer.maxlen == 100
+
+
 def test_file_holds_only_json_and_safetensors(saved):
     with zipfile.ZipFile(saved) as archive:
         assert archive.namelist() == ["header.json", "tensors.safetensors"]

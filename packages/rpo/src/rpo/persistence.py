@@ -377,6 +377,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         training = {
             "num_envs": self.n_envs,
             "episodes": list(self.ep_info_buffer),
+            "stats_window_size": self._stats_window_size,
             "learn": dataclasses.asdict(self._interrupted or InterruptedLearn.of(self)),
         }
         checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
@@ -424,6 +425,8 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             state = checkpoint.without_prefix("env", tensors)
             model.adapter.env.set_state({name: tensor.to(here[name].device) for name, tensor in state.items()})
             model.adapter.episodes.restore(tensors["episode/returns"].numpy(), tensors["episode/lengths"].numpy())
+            saved = header["training"].get("stats_window_size", model._stats_window_size)  # the first files had none
+            model._stats_window_size = kwargs.get("stats_window_size", saved)
             model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
             model._restore_training(tensors)
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)
