@@ -77,6 +77,7 @@ def test_environment_arguments_are_read_as_json_or_text():
         (["--checkpoint-every", "-5"], r"--checkpoint-every must be >= 1. Got -5"),
         (["--device", "gpu"], "`device` must be .* Got 'gpu'"),
         (["--num-envs", "-1"], r"num_envs must be >= 1. Got -1"),
+        (["--env-args", "max_episode_steps=null"], "`max_episode_steps` of LinearQuadratic must be .* Got None"),
         (["--env", "lq/Nothing-v0"], "there is no package 'lq'"),
         (["--algo", "sarsa"], "There is no algorithm 'sarsa', only rpo"),
     ],
@@ -84,6 +85,7 @@ def test_environment_arguments_are_read_as_json_or_text():
 def test_mistakes_end_with_one_message(tmp_path, args, message):
     with pytest.raises(SystemExit, match=message):
         main(["train", *SMALL, "--runs", str(tmp_path), *args])
+    assert not list(tmp_path.iterdir())
 
 
 def test_setting_that_is_not_valid_is_told(tmp_path, capsys):

@@ -58,7 +58,9 @@ def test_what_a_killed_process_left_is_removed(old, monkeypatch):
         with replacing(old) as temporary:
             temporary.write_text("half of")
     assert len(list(old.parent.iterdir())) == 2
-    remove_unfinished(old.parent)
+    remove_unfinished(old.with_name("other.json"))
+    assert len(list(old.parent.iterdir())) == 2
+    remove_unfinished(old)
     assert list(old.parent.iterdir()) == [old]
 
 

@@ -88,6 +88,9 @@ def test_resume_is_refused_where_it_cannot_be_exact(tmp_path):
     for changed in (("--gamma", "0.5"), ("--device", "cpu"), ("--seed", "3"), ("--num-envs", "2")):
         with pytest.raises(SystemExit, match="A resumed run keeps its settings"):
             resume(run, "--steps", "64", *changed)
+    for option, value in (("--preset", "paper"), ("--runs", str(tmp_path))):
+        with pytest.raises(SystemExit, match=f"{option} is for new runs: a resumed one keeps its settings"):
+            resume(run, "--steps", "64", option, value)
     with pytest.raises(SystemExit, match=r"There is no run in .*elsewhere: config.json is missing"):
         main(["train", "--resume", str(tmp_path / "elsewhere")])
     for checkpoint in run.checkpoints.iterdir():
@@ -190,6 +193,19 @@ def test_run_that_is_being_trained_is_not_resumed_by_another_process(tmp_path):
         resume(run, "--steps", "64")
     resume(run, "--steps", "64")
     assert len(rows_of(run)) == 4
+
+
+@quick
+def test_resumed_training_removes_what_a_killed_one_left_and_nothing_that_other_commands_write(tmp_path):
+    run = train(tmp_path, "--steps", "32")
+    own = [run.settings, run.progress, run.model, run.learning_curve, run.checkpoints / "steps_000000000064.zip"]
+    others = [run.evaluation, run.replay, run.video]
+    left, written = ([path.with_name(f".{path.name}.1.unfinished") for path in paths] for paths in (own, others))
+    for path in (*left, *written):
+        path.write_text("half of")
+    resume(run, "--steps", "64")
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in written if not path.exists()] == []
 
 
 @quick

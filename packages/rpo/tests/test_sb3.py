@@ -96,6 +96,30 @@ def test_evaluation_counts_the_first_whole_episodes_of_each_environment(model, l
     assert result.summary()["episodes"] == 7
     with pytest.raises(ValueError, match=r"episodes must be an integer >= 1. Got 0"):
         evaluate(model.policy, lq(3), episodes=0)
+    with pytest.raises(ValueError, match=r"max_steps must be an integer >= 1. Got 0"):
+        evaluate(model.policy, lq(3), max_steps=0)
+
+
+@pytest.mark.parametrize("limit", [None, 100_001])
+def test_environment_without_a_time_limit_is_not_evaluated(model, lq, limit):
+    env = lq(3, max_episode_steps=limit)
+    message = f"`max_episode_steps` of LinearQuadratic must be an integer <= 100,000, .* Got {limit}"
+    with pytest.raises(ValueError, match=message):
+        evaluate(model.policy, env)
+    assert env.steps == 0
+
+
+@pytest.mark.parametrize("episodes", [3, 7])
+def test_episode_that_does_not_end_ends_the_evaluation(model, endless, episodes):
+    with pytest.raises(
+        ValueError, match=r"An episode of Endless has not ended after 60 steps\. Give the environment a "
+    ):
+        evaluate(model.policy, endless(3), episodes=episodes, max_steps=60)
+
+
+def test_episodes_may_be_as_long_as_allowed(model, lq):
+    env = lq(3, max_episode_steps=60)
+    assert evaluate(model.policy, env, episodes=7, seed=0, max_steps=60).lengths.tolist() == [60] * 7
 
 
 def test_evaluation_asks_whether_it_is_over_every_few_steps_only(model, lq, monkeypatch):
@@ -171,6 +195,15 @@ def test_tensors_are_predicted_like_arrays_and_come_back_as_tensors(lq, algo):
         np.testing.assert_allclose(alone, expected[0], rtol=1e-5)
     with pytest.raises(ValueError, match=r"observation must be \(2,\) or \(N, 2\). Got \(3, 4\)"):
         model.predict(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_action_for_a_tensor_of_integers_is_not_rounded(lq, algo):
+    model = ALGORITHMS[algo](lq(1), ALGORITHMS[algo].config_class(hidden_sizes=(8,)), seed=4)
+    action, _ = model.predict(torch.tensor([3, 4]), deterministic=True)
+    assert action.dtype is torch.float32
+    assert action != 0
+    assert torch.equal(action, model.predict(torch.tensor([3.0, 4.0]), deterministic=True)[0])
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -33,7 +33,7 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove the files that killed processes left in a folder, which no process writes to now."""
-    for path in folder.glob(f".*{UNFINISHED}"):
-        path.unlink()
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of a file that no process writes now; its name may have wildcards."""
+    for left in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
+        left.unlink()

@@ -79,7 +79,8 @@ class TensorPredicting(BasePolicy):
     ) -> tuple[Any, Any]:
         """Return actions for observations, (obs,) or (N, obs): arrays for arrays, and tensors for tensors.
 
-        Parameters are those of Stable-Baselines3. A tensor's action has its device and dtype.
+        Parameters are those of Stable-Baselines3. A tensor's action has its device, and its dtype if that is a floating
+        one, else float32.
 
         Raises
         ------
@@ -95,7 +96,8 @@ class TensorPredicting(BasePolicy):
         with torch.no_grad():
             action = self._predict(observation.reshape(-1, size).to(self.device, torch.float32), deterministic)
         action = action.clamp(-1.0, 1.0).reshape(*observation.shape[:-1], -1)
-        return action.to(observation.device, observation.dtype), state
+        dtype = observation.dtype if observation.is_floating_point() else torch.float32
+        return action.to(observation.device, dtype), state
 
 
 class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):

@@ -192,6 +192,11 @@ class RunFolder:
         """One episode of the trained policy, MP4."""
         return self.path / "video.mp4"
 
+    @property
+    def written_by_the_training(self) -> tuple[Path, ...]:
+        """The files that only the process writes that has claimed the run; other commands write the others too."""
+        return self.settings, self.progress, self.model, self.learning_curve, self.checkpoints / "*.zip"
+
     def make_logger(self, resumed_at: int = 0) -> Logger:
         """Return a logger to CSV and, where it is installed, TensorBoard.
 

@@ -17,7 +17,7 @@ from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.commands import mistakes
 from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
 from rpo.config import AlgorithmConfig
-from rpo.env import DifferentiableVectorEnv
+from rpo.env import DifferentiableVectorEnv, require_time_limit
 from rpo.files import remove_unfinished
 from rpo.logs import read_progress
 from rpo.making import import_namespace, make_vector_env
@@ -32,6 +32,7 @@ from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ALGO = "rpo"
 DEFAULT_ENV = "diffenvs/Ant-v0"
+DEFAULT_PRESET = "paper"
 
 ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 
@@ -47,7 +48,7 @@ class TrainOptions(Generic[ConfigT]):
     """Algorithm."""
     env: str = DEFAULT_ENV
     """Environment id; the package that its namespace names is imported."""
-    preset: Literal[tuple(PRESETS)] = "paper"  # type: ignore[valid-type]
+    preset: Literal[tuple(PRESETS)] = DEFAULT_PRESET  # type: ignore[valid-type]
     """Where the defaults come from: the paper's experiments, or smaller networks for a look on a laptop."""
     steps: int = 300_000
     """Environment steps to train for, over all resumptions."""
@@ -72,12 +73,13 @@ class TrainOptions(Generic[ConfigT]):
 
 @dataclasses.dataclass(frozen=True)
 class _DefaultsFrom:
-    """The options that decide the defaults of the others."""
+    """The options that decide the defaults of the others; None for one that is not given."""
 
     algo: str = DEFAULT_ALGO
     env: str = DEFAULT_ENV
-    preset: str = "paper"
+    preset: str | None = None
     resume: Path | None = None
+    runs: Path | None = None
 
 
 def parse_env_args(pairs: Sequence[str]) -> dict[str, Any]:
@@ -101,13 +103,22 @@ def parse_env_args(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_train(args: Sequence[str]) -> TrainOptions[Any]:
-    """Return the options, with defaults from the task's preset or from the run to resume."""
+    """Return the options, with defaults from the task's preset or from the run to resume.
+
+    Raises
+    ------
+    ValueError
+        If there is no run to resume, or options come with it that are for new runs.
+    """
     known, _ = tyro.cli(_DefaultsFrom, args=[a for a in args if a not in ("-h", "--help")], return_unknown_args=True)
     if known.resume is None:
-        config_class = algorithm_of(known.algo).config_class
-        config = config_class.for_env(known.env, known.preset)
-        defaults = TrainOptions(algo=known.algo, env=known.env, preset=known.preset, config=config)
+        preset = known.preset or DEFAULT_PRESET
+        config = algorithm_of(known.algo).config_class.for_env(known.env, preset)
+        defaults = TrainOptions(algo=known.algo, env=known.env, preset=preset, config=config)
     else:
+        for name in ("preset", "runs"):
+            if getattr(known, name) is not None:
+                raise ValueError(f"--{name} is for new runs: a resumed one keeps its settings and its folder.")
         defaults = _options_of(RunFolder(known.resume))
     return tyro.cli(TrainOptions[type(defaults.config)], prog="rpo train", args=list(args), default=defaults)
 
@@ -148,10 +159,17 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
 
 
 def prepare_env(settings: RunSettings) -> DifferentiableVectorEnv:
-    """Make the environment and take one step, which compiles what it simulates with, and say how long that took."""
+    """Make the environment and take one step, which compiles what it simulates with, and say how long that took.
+
+    Raises
+    ------
+    ValueError
+        If it has no time limit: the evaluation at the end of the training may never end.
+    """
     print("compiling simulation kernels (first run only)... ", end="", flush=True)
     start = time.perf_counter()
     env = make_vector_env(settings.env, settings.num_envs, **settings.env_args)
+    require_time_limit(env)
     raw, _ = env.reset(seed=settings.seed)
     env.step_grad(raw.new_zeros(env.num_envs, *(env.single_action_space.shape or ())))
     env.detach()
@@ -168,8 +186,8 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
         If there are checkpoints and none can be read, or the log says that there were some.
     """
     algorithm: Any = algorithm_of(settings.algorithm)  # whose constructor takes its own configuration only
-    for part in (folder.path, folder.checkpoints):
-        remove_unfinished(part)
+    for path in folder.written_by_the_training:
+        remove_unfinished(path)
     files = checkpoint_files(folder.checkpoints)
     if not files and not (folder.progress.exists() and read_progress(folder.progress)):
         return algorithm(env, settings.config, seed=settings.seed, device=settings.device)
