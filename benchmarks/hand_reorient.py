@@ -19,7 +19,7 @@ from rpo import RPO, RPOConfig
 from rpo.evaluation import POLICIES, Evaluation, evaluate
 from rpo.logs import read_progress
 
-ENV, NUM_ENVS = "diffenvs/HandReorient-v0", 64
+ENV = "diffenvs/HandReorient-v0"
 SEED = 1_000_000
 """Of the evaluations."""
 
@@ -41,6 +41,7 @@ def train(env: DiffVectorEnv, steps: int) -> list[str]:
         model = RPO(env, RPOConfig.for_env(ENV), seed=0)
         model.set_logger(configure(folder, ["csv"]))
         model.learn(steps)
+        model.logger.close()
         rows = read_progress(Path(folder) / "progress.csv")
     columns = ("train/action_grad_mean", "train/kl", "rollout/ep_len_mean")
     return [f"{np.median([float(row[column]) for row in rows[len(rows) // 2 :]]):.2g}" for column in columns]
@@ -67,13 +68,14 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path, help="folders of `rpo train` on the hand")
     parser.add_argument("--steps", type=int, default=60_000, help="of the short trainings")
     parser.add_argument("--episodes", type=int, default=512)
+    parser.add_argument("--num-envs", type=int, default=64)
     options = parser.parse_args()
 
     kinds = (("exact", DiffVectorEnv), ("cut", CutEnv))
-    trained = [[name, *train(kind(ENV, num_envs=NUM_ENVS), options.steps)] for name, kind in kinds]
+    trained = [[name, *train(kind(ENV, num_envs=options.num_envs), options.steps)] for name, kind in kinds]
     table(["gradients", "norm", "KL", "length of episodes"], *trained)
 
-    env = DiffVectorEnv(ENV, num_envs=NUM_ENVS)
+    env = DiffVectorEnv(ENV, num_envs=options.num_envs)
     models = {"untrained": RPO(env, seed=0), **{str(run): RPO.load(run / "model.zip") for run in options.runs}}
     for policy in POLICIES:
         found = {

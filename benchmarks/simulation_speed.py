@@ -2,8 +2,8 @@
 
 Every figure is measured in a process of its own, through the public environment: observations, rewards and resets are
 included. "forward" is `step`; "with gradients" is a window of 32 `step_grad` and the backward pass of the summed
-rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions and as
-many environments as in the paper. It runs on Linux.
+rewards with respect to all actions. Reported is the best of several repetitions, with uniformly random actions and, by
+default, as many environments as in the paper. It runs on Linux.
 """
 
 import argparse
@@ -148,6 +148,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(diffenvs.TASKS), choices=diffenvs.TASKS)
+    parser.add_argument("--num-envs", type=int, help="of the speeds; default: the paper's")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
@@ -160,7 +161,7 @@ def main() -> None:
     print("| task | N | cores | forward | with gradients |")
     print("| --- | --- | --- | --- | --- |")
     for task in arguments.tasks:
-        num_envs = PAPER.num_envs(task)
+        num_envs = arguments.num_envs or PAPER.num_envs(task)
         for threads in sorted({1} if arguments.cpu_time else {1, cores}):
             speed = in_fresh_process(measure_speed, task, num_envs, threads, arguments.cpu_time)
             print(f"| {task} | {num_envs} | {threads} | {speed.forward:,.0f} | {speed.with_gradients:,.0f} |")

@@ -1,4 +1,4 @@
-"""Print where the time of a training iteration goes: RPO with the paper's settings, on the CPU of this machine.
+"""Print where the time of a training iteration goes: RPO with the settings of a preset, on the CPU of this machine.
 
 The simulator is timed from inside, where it runs its kernels forward and backward. What the environment adds to a step
 (observations, rewards, resets) is timed around `step_grad`; its part of the backward pass cannot be told from that of
@@ -6,9 +6,12 @@ the policy. Everything else is what the training logs.
 """
 
 import argparse
+import contextlib
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from unittest.mock import patch
 
 import gymnasium
 import torch
@@ -16,11 +19,12 @@ from stable_baselines3.common.logger import Logger
 
 import diffenvs
 from diffenvs.engine import Engine
-from rpo import RPO
+from rpo import PRESETS, RPO
 
 
-def add_up_time(owner: type, name: str, seconds: dict[str, float], key: str) -> None:
-    """Let a method add the seconds of its calls to the dictionary."""
+@contextlib.contextmanager
+def add_up_time(owner: type, name: str, seconds: dict[str, float], key: str) -> Iterator[None]:
+    """Let a method add the seconds of its calls in the block to the dictionary."""
     original = getattr(owner, name)
 
     def timed(*args, **kwargs):
@@ -29,7 +33,8 @@ def add_up_time(owner: type, name: str, seconds: dict[str, float], key: str) -> 
         seconds[key] += time.perf_counter() - start
         return result
 
-    setattr(owner, name, timed)
+    with patch.object(owner, name, timed):
+        yield
 
 
 class Totals(Logger):
@@ -49,22 +54,26 @@ def main() -> None:
     """Train a few windows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="diffenvs/Ant-v0")
+    parser.add_argument("--preset", default="paper", choices=PRESETS)
+    parser.add_argument("--num-envs", type=int, help="default: the preset's")
     parser.add_argument("--windows", type=int, default=5)
     options = parser.parse_args()
     gymnasium.register_envs(diffenvs)
 
-    model = RPO(options.env, seed=0)
+    model = RPO(options.env, num_envs=options.num_envs, preset=options.preset, seed=0)
     window = model.config.horizon * model.n_envs
     model.learn(window)  # compiles, and warms up
     spent: dict[str, float] = defaultdict(float)
-    add_up_time(Engine, "forward", spent, "forward")
-    add_up_time(Engine, "backward", spent, "backward")
-    add_up_time(diffenvs.DiffVectorEnv, "step_grad", spent, "step")
     totals = Totals()
     model.set_logger(totals)
-    start = time.perf_counter()
-    model.learn(options.windows * window, reset_num_timesteps=False)
-    elapsed = time.perf_counter() - start
+    with (
+        add_up_time(Engine, "forward", spent, "forward"),
+        add_up_time(Engine, "backward", spent, "backward"),
+        add_up_time(diffenvs.DiffVectorEnv, "step_grad", spent, "step"),
+    ):
+        start = time.perf_counter()
+        model.learn(options.windows * window, reset_num_timesteps=False)
+        elapsed = time.perf_counter() - start
 
     logged = totals.seconds
     rows = {
