@@ -1,8 +1,18 @@
 """What the tests of both packages together share."""
 
 import pytest
+import torch
 
 from diffenvs.envs.vector import DiffVectorEnv
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch use one thread during a test."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

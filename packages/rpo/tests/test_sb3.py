@@ -103,7 +103,7 @@ def test_evaluation_counts_the_first_whole_episodes_of_each_environment(model, l
 @pytest.mark.parametrize("limit", [None, 100_001])
 def test_environment_without_a_time_limit_is_not_evaluated(model, lq, limit):
     env = lq(3, max_episode_steps=limit)
-    message = f"`max_episode_steps` of LinearQuadratic must be an integer <= 100,000, .* Got {limit}"
+    message = f"`max_episode_steps` of LinearQuadratic must be an integer <= 100,000: .* Got {limit}"
     with pytest.raises(ValueError, match=message):
         evaluate(model.policy, env)
     assert env.steps == 0
