@@ -116,7 +116,7 @@ def test_known_task_gets_the_settings_and_environments_of_the_preset(algorithm, 
 
 
 def test_unknown_preset_is_refused(algorithm, name, tmp_path):
-    message = "`preset` must be one of paper, small. Got 'large'"
+    message = "`preset` must be one of paper, tuned, small. Got 'large'"
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         algorithm(ENV, preset="large")
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):  # though it would say nothing more

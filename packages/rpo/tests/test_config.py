@@ -111,8 +111,16 @@ def test_small_preset_keeps_the_task_s_settings_and_shrinks_the_rest():
     assert all(PRESETS["small"].num_envs(task) < PRESETS["paper"].num_envs(task) for task in PRESETS["paper"].tasks)
 
 
+def test_tuned_preset_is_the_papers_but_for_the_hand():
+    paper, tuned = PRESETS["paper"], PRESETS["tuned"]
+    assert [task for task in paper.tasks if paper.tasks[task] != tuned.tasks[task]] == ["diffenvs/HandReorient-v0"]
+    hand = RPOConfig.for_env("diffenvs/HandReorient-v0", "tuned")
+    assert (hand.max_action_grad, hand.kl_coef, hand.entropy_coef) == (0.7, 0.03, 0.003)
+    assert RPOConfig.for_env("diffenvs/HandReorient-v0").max_action_grad is None
+
+
 def test_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match=r"`preset` must be one of paper, small. Got 'large'"):
+    with pytest.raises(ValueError, match=r"`preset` must be one of paper, tuned, small. Got 'large'"):
         RPOConfig.for_env("diffenvs/Ant-v0", "large")
 
 
