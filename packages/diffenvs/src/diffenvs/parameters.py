@@ -6,32 +6,13 @@ A parameter may differ from environment to environment and carries gradients lik
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffenvs.kernels.arguments import ARRAYS
 from diffenvs.model import Model
-
-# Kernel array -> parameters in the order of its components, each with its number of components.
-# "body" has an entry per link, "joint" per degree of freedom, "material" per shape, "gear" per actuator.
-ARRAYS: Final[dict[str, dict[str, int]]] = {
-    "body": {"mass": 1, "com": 3, "inertia": 6},
-    "joint": {
-        "stiffness": 1,
-        "rest": 1,
-        "damping": 1,
-        "armature": 1,
-        "limit_stiffness": 1,
-        "limit_damping": 1,
-        "lower": 1,
-        "upper": 1,
-    },
-    "material": {"contact_stiffness": 1, "contact_damping": 1, "tangential_damping": 1, "friction": 1},
-    "gear": {"gear": 1},
-    "gravity": {"gravity": 3},
-}
 
 
 def default_parameters(model: Model) -> dict[str, np.ndarray]:

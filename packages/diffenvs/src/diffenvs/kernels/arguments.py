@@ -3,11 +3,36 @@
 import enum
 import functools
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import warp as wp
 
 from diffenvs.spatial import algebra
+
+# Kernel array -> parameters in the order of its components, each with its number of components.
+# "body" has an entry per link, "joint" per degree of freedom, "material" per shape, "gear" per actuator.
+ARRAYS: Final[dict[str, dict[str, int]]] = {
+    "body": {"mass": 1, "com": 3, "inertia": 6},
+    "joint": {
+        "stiffness": 1,
+        "rest": 1,
+        "damping": 1,
+        "armature": 1,
+        "limit_stiffness": 1,
+        "limit_damping": 1,
+        "lower": 1,
+        "upper": 1,
+    },
+    "material": {"contact_stiffness": 1, "contact_damping": 1, "tangential_damping": 1, "friction": 1},
+    "gear": {"gear": 1},
+    "gravity": {"gravity": 3},
+}
+
+
+def component(array: str, parameter: str) -> int:
+    """Return the component of a kernel array at which a parameter begins, as a constant for kernels."""
+    before = list(ARRAYS[array]).index(parameter)
+    return wp.constant(sum(list(ARRAYS[array].values())[:before]))
 
 
 class ContactKind(enum.IntEnum):

@@ -21,7 +21,13 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import component
 from diffenvs.spatial import algebra
+
+STIFFNESS = component("material", "contact_stiffness")
+DAMPING = component("material", "contact_damping")
+TANGENTIAL_DAMPING = component("material", "tangential_damping")
+FRICTION = component("material", "friction")
 
 
 @functools.cache
@@ -35,18 +41,18 @@ def contact(real: Any) -> SimpleNamespace:
         """Force on the body that moves with ``velocity``, at a point of this signed distance.
 
         The distance may be positive: rounding decides at touch, here other than where contacts are detected.
-        ``material`` holds the constants in the order of ``ARRAYS["material"]``, ``law`` the depth beyond which the
-        damping no longer grows, and the share of the damping in the Coulomb bound.
+        ``material`` holds the constants of a shape, ``law`` the depth beyond which the damping no longer grows, and the
+        share of the damping in the Coulomb bound.
         """
         normal_speed = wp.dot(velocity, normal)
         slip = velocity - normal * normal_speed
         depth = wp.max(-distance, real(0.0))
-        elastic = material[0] * depth
-        damping = material[1] * wp.min(depth, law[0]) * wp.max(-normal_speed, real(0.0))
+        elastic = material[STIFFNESS] * depth
+        damping = material[DAMPING] * wp.min(depth, law[0]) * wp.max(-normal_speed, real(0.0))
         # Written without a division where the point sticks, so that the derivative exists at rest.
-        friction = slip * material[2]
-        bound = material[3] * (elastic + damping * law[1]) * wp.dot(normal, normal)
-        if wp.length(slip) * material[2] >= bound:
+        friction = slip * material[TANGENTIAL_DAMPING]
+        bound = material[FRICTION] * (elastic + damping * law[1]) * wp.dot(normal, normal)
+        if wp.length(slip) * material[TANGENTIAL_DAMPING] >= bound:
             friction = wp.normalize(slip) * bound
         return normal * (elastic + damping) - friction
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import warp as wp
 
-from diffenvs.kernels.arguments import Tree, arguments
+from diffenvs.kernels.arguments import Tree, arguments, component
 from diffenvs.kernels.collision import collision
 from diffenvs.kernels.contact import contact
 from diffenvs.kernels.integrator import integrator
@@ -35,6 +35,7 @@ from diffenvs.spatial import algebra
 
 FREE = wp.constant(int(JointType.FREE))
 FIXED = wp.constant(int(JointType.FIXED))
+ARMATURE = component("joint", "armature")
 
 
 @functools.cache
@@ -283,7 +284,7 @@ def control_step(real: Any) -> SimpleNamespace:
                     column = tree_entry[e][1]
                     value = wp.dot(subspace_s[column], momentum_b[row])
                     if row == column:
-                        value += joint_env[row][3]  # armature
+                        value += joint_env[row][ARMATURE]
                     H_b[e] = value
                 invert(H_b, H_adjoint[block], tree_entry, entries, dofs, inverse[block], inverse_rows_b, sums[block])
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import component
 from diffenvs.spatial import algebra
+
+MASS = component("body", "mass")
+COM = component("body", "com")
+INERTIA = component("body", "inertia")
 
 
 @functools.cache
@@ -25,8 +30,16 @@ def inverse_dynamics(real: Any) -> SimpleNamespace:
     def momentum(R_WB: mat33, R_BW: mat33, c_B: vec3, body: vec10, V_WB: vec6) -> vec6:
         """Inertia times ``V_WB`` about the origin; ``c_B`` is the centre of mass in the world, in axes of B."""
         omega_B = R_BW * angular(V_WB)
-        p_B = (R_BW * linear(V_WB) - wp.cross(c_B, omega_B)) * body[0]
-        spin_B = symmetric_apply(vec6(body[4], body[5], body[6], body[7], body[8], body[9]), omega_B)
+        p_B = (R_BW * linear(V_WB) - wp.cross(c_B, omega_B)) * body[MASS]
+        I_B = vec6(
+            body[INERTIA],
+            body[INERTIA + 1],
+            body[INERTIA + 2],
+            body[INERTIA + 3],
+            body[INERTIA + 4],
+            body[INERTIA + 5],
+        )
+        spin_B = symmetric_apply(I_B, omega_B)
         return spatial(R_WB * (spin_B + wp.cross(c_B, p_B)), R_WB * p_B)
 
     @wp.func
@@ -34,12 +47,12 @@ def inverse_dynamics(real: Any) -> SimpleNamespace:
         """I A + V x* (I V) minus the weight (Featherstone, eq. 5.9)."""
         R_WB = rotation_matrix(wp.transform_get_rotation(X_WB))
         R_BW = wp.transpose(R_WB)
-        c_W = wp.transform_get_translation(X_WB) + R_WB * vec3(body[1], body[2], body[3])
+        c_W = wp.transform_get_translation(X_WB) + R_WB * vec3(body[COM], body[COM + 1], body[COM + 2])
         c_B = R_BW * c_W
         return (
             momentum(R_WB, R_BW, c_B, body, A_WB)
             + cross_force(V_WB, momentum(R_WB, R_BW, c_B, body, V_WB))
-            - force_at(gravity * body[0], c_W)
+            - force_at(gravity * body[MASS], c_W)
         )
 
     return SimpleNamespace(bias_force=bias_force)

@@ -6,7 +6,16 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import component
 from diffenvs.spatial import algebra
+
+STIFFNESS = component("joint", "stiffness")
+REST = component("joint", "rest")
+DAMPING = component("joint", "damping")
+LIMIT_STIFFNESS = component("joint", "limit_stiffness")
+LIMIT_DAMPING = component("joint", "limit_damping")
+LOWER = component("joint", "lower")
+UPPER = component("joint", "upper")
 
 
 @functools.cache
@@ -16,13 +25,13 @@ def joint_forces(real: Any) -> SimpleNamespace:
 
     @wp.func
     def passive_force(q: real, qd: real, joint: vec8) -> real:
-        """Spring, damper and limits; ``joint`` holds the constants in the order of ``ARRAYS["joint"]``."""
-        force = -joint[0] * (q - joint[1]) - joint[2] * qd
+        """Spring, damper and limits; ``joint`` holds the constants of a degree of freedom."""
+        force = -joint[STIFFNESS] * (q - joint[REST]) - joint[DAMPING] * qd
         limit = real(0.0)
-        if q < joint[6]:
-            limit = joint[4] * (joint[6] - q) - joint[5] * qd
-        if q > joint[7]:
-            limit = joint[4] * (joint[7] - q) - joint[5] * qd
+        if q < joint[LOWER]:
+            limit = joint[LIMIT_STIFFNESS] * (joint[LOWER] - q) - joint[LIMIT_DAMPING] * qd
+        if q > joint[UPPER]:
+            limit = joint[LIMIT_STIFFNESS] * (joint[UPPER] - q) - joint[LIMIT_DAMPING] * qd
         return force + limit
 
     @wp.func

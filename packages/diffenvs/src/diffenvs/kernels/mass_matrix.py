@@ -17,7 +17,12 @@ from typing import Any
 
 import warp as wp
 
+from diffenvs.kernels.arguments import component
 from diffenvs.spatial import algebra
+
+MASS = component("body", "mass")
+COM = component("body", "com")
+INERTIA = component("body", "inertia")
 
 
 @functools.cache
@@ -32,24 +37,26 @@ def mass_matrix(real: Any) -> SimpleNamespace:
     def com_to_origin(X_WB: transform, R_WB: mat33, body: vec10) -> mat33:
         """Lower left block of T: what an angular velocity in the world adds to that of the centre of mass, in B."""
         R_BW = wp.transpose(R_WB)
-        c_B = R_BW * (wp.transform_get_translation(X_WB) + R_WB * vec3(body[1], body[2], body[3]))
+        c_B = R_BW * (wp.transform_get_translation(X_WB) + R_WB * vec3(body[COM], body[COM + 1], body[COM + 2]))
         return -wp.skew(c_B) * R_BW
 
     @wp.func
     def rotational_inertia(R_WB: mat33, S_BW: mat33, body: vec10) -> mat33:
         """Upper left block of the inertia about the origin; ``S_BW`` comes from `com_to_origin`."""
-        inertia_B = mat33(body[4], body[7], body[8], body[7], body[5], body[9], body[8], body[9], body[6])
-        return R_WB * inertia_B * wp.transpose(R_WB) + wp.transpose(S_BW) * S_BW * body[0]
+        xx, yy, zz = body[INERTIA], body[INERTIA + 1], body[INERTIA + 2]
+        xy, xz, yz = body[INERTIA + 3], body[INERTIA + 4], body[INERTIA + 5]
+        inertia_B = mat33(xx, xy, xz, xy, yy, yz, xz, yz, zz)
+        return R_WB * inertia_B * wp.transpose(R_WB) + wp.transpose(S_BW) * S_BW * body[MASS]
 
     @wp.func
     def coupling_inertia(R_WB: mat33, S_BW: mat33, body: vec10) -> mat33:
         """Upper right block."""
-        return wp.transpose(S_BW) * wp.transpose(R_WB) * body[0]
+        return wp.transpose(S_BW) * wp.transpose(R_WB) * body[MASS]
 
     @wp.func
     def translational_inertia(R_WB: mat33, body: vec10) -> mat33:
         """Lower right block: the mass, for unit quaternions."""
-        return R_WB * wp.transpose(R_WB) * body[0]
+        return R_WB * wp.transpose(R_WB) * body[MASS]
 
     @wp.func
     def inertia_apply(rotational: mat33, coupling: mat33, translational: mat33, V: vec6) -> vec6:
