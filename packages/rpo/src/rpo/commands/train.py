@@ -49,7 +49,7 @@ class TrainOptions(Generic[ConfigT]):
     env: str = DEFAULT_ENV
     """Environment id; the package that its namespace names is imported."""
     preset: Literal[tuple(PRESETS)] = DEFAULT_PRESET  # type: ignore[valid-type]
-    """Where defaults come from: the paper, the paper but for HandReorient, or smaller networks for a look on a laptop."""
+    """Where defaults come from: the paper, the paper but for HandReorient, or smaller networks for a first look."""
     steps: int = 300_000
     """Environment steps to train for, over all resumptions."""
     seed: int = 0
