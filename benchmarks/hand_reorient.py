@@ -1,8 +1,8 @@
-"""Measure what RPO learns on HandReorient, and how the cuts of Rewarped change the gradients it learns from.
+"""Measure what RPO learns on HandReorient, and the gradients it learns from.
 
 Rewarped, on which the coefficients of the paper were chosen, cuts the graph of all environments whenever one of them is
-reset. The first table is of short trainings with and without that; the second compares trained policies with an
-untrained one.
+reset. The first table is of short trainings with and without that. The second says how uneven the gradients of an
+untrained policy's windows are. The others compare trained policies with an untrained one.
 """
 
 import argparse
@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.logger import configure
 from torch import Tensor
 
 from diffenvs import DiffVectorEnv
-from rpo import RPO, RPOConfig
+from rpo import RPO, RPOConfig, objectives
 from rpo.evaluation import POLICIES, Evaluation, evaluate
 from rpo.logs import read_progress
+from rpo.policy import make_generator
+from rpo.rollout import collect
 
 ENV = "diffenvs/HandReorient-v0"
 SEED = 1_000_000
@@ -47,8 +50,28 @@ def train(env: DiffVectorEnv, steps: int) -> list[str]:
     return [f"{np.median([float(row[column]) for row in rows[len(rows) // 2 :]]):.2g}" for column in columns]
 
 
+def unevenness(env: DiffVectorEnv, windows: int) -> list[str]:
+    """Return norms of gradients to the action, and how much of their sum of squares one environment has.
+
+    Each is the median over windows.
+    """
+    model, generator = RPO(env, seed=0), make_generator(torch.device("cpu"), SEED)
+    env.reset(seed=SEED)
+    model.policy.normalizer.refresh()
+    found = []
+    for _ in range(windows):
+        rollout = collect(env, model.policy, model.config.horizon, generator)
+        assert rollout is not None
+        objective = model.window_objective(rollout, rollout.rewards)
+        norm = objectives.action_gradients(objective, rollout.actions).norm(dim=-1).double()
+        of_environments = norm.square().sum(0)
+        found.append([norm.median(), norm.mean(), norm.max(), of_environments.max() / of_environments.sum()])
+    *norms, share = np.median(found, axis=0)
+    return [*(f"{norm:.2g}" for norm in norms), f"{share:.0%}"]
+
+
 def compared(name: str, found: Evaluation, untrained: Evaluation) -> list[str]:
-    """Return what stands in the second table: returns, and by how many standard errors they are better."""
+    """Return a row of the last tables: returns, and by how many standard errors they are better."""
     returns, others = found.returns, untrained.returns
     error = np.sqrt(returns.var() / len(returns) + others.var() / len(others))
     gain = f"{(returns.mean() - others.mean()) / error:.1f}" if found is not untrained else ""
@@ -63,10 +86,11 @@ def table(*rows: list[str]) -> None:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of `rpo train` on the hand")
     parser.add_argument("--steps", type=int, default=60_000, help="of the short trainings")
+    parser.add_argument("--windows", type=int, default=24, help="of the untrained policy")
     parser.add_argument("--episodes", type=int, default=512)
     parser.add_argument("--num-envs", type=int, default=64)
     options = parser.parse_args()
@@ -76,6 +100,8 @@ def main() -> None:
     table(["gradients", "norm", "KL", "length of episodes"], *trained)
 
     env = DiffVectorEnv(ENV, num_envs=options.num_envs)
+    share = f"share of one of {options.num_envs} environments"
+    table(["median norm", "mean", "largest", share], unevenness(env, options.windows))
     models = {"untrained": RPO(env, seed=0), **{str(run): RPO.load(run / "model.zip") for run in options.runs}}
     for policy in POLICIES:
         found = {
