@@ -24,7 +24,8 @@ def install(session: nox.Session, *groups: str) -> None:
 def train(session: nox.Session) -> None:
     """Train RPO; arguments after `--` go to `rpo train`."""
     install(session)
-    session.run(sys.executable, "-m", "rpo", "train", *session.posargs)
+    # After Ctrl-C the training ends its window and saves it, which takes it seconds.
+    session.run(sys.executable, "-m", "rpo", "train", *session.posargs, interrupt_timeout=60)
 
 
 @nox.session(venv_backend="none")

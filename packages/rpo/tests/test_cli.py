@@ -134,10 +134,11 @@ def test_training_whose_steps_are_all_lost_leaves_a_checkpoint_and_names_the_ter
     assert ALGORITHMS[algo].load(run.checkpoints / "steps_000000000160.zip").num_timesteps == 160
 
 
-def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch):
+def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_command, "prepare_env", interrupt)
-    with pytest.raises(SystemExit, match="interrupted before the training began"):
+    with pytest.raises(SystemExit, match="130"):
         main(["train", *SMALL, "--runs", str(tmp_path / "runs")])
+    assert "rpo: interrupted before the training began" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

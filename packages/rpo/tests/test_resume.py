@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rpo.algorithms import ALGORITHMS, algorithm_of
 from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
+from rpo.interruption import StopSignals
 from rpo.persistence import PersistentModel
 from rpo.progress import ProgressDisplay
 from rpo.resume import checkpoint_files
@@ -44,9 +46,19 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-def command_of(error):
-    (command,) = re.findall("Continue with: rpo (.*)", str(error.value))
+def command_of(message):
+    (command,) = re.findall("Continue with: rpo (.*)", message)
     return command.split()
+
+
+def interruption(capsys, function, *args, status=128 + signal.SIGINT):
+    """Return what is said when a command is interrupted."""
+    with pytest.raises(SystemExit) as error:
+        function(*args)
+    assert error.value.code == status
+    message = capsys.readouterr().err
+    assert "rpo: interrupted " in message
+    return message
 
 
 @quick
@@ -107,41 +119,40 @@ def test_resume_is_refused_where_it_cannot_be_exact(tmp_path):
 
 @quick
 @pytest.mark.parametrize("moment", ["_on_training_start", "_on_rollout_start", "_on_step"])
-def test_interrupted_training_says_how_to_continue_even_before_its_first_window(tmp_path, monkeypatch, moment):
+def test_interrupted_training_says_how_to_continue_even_before_its_first_window(tmp_path, monkeypatch, capsys, moment):
     whole = train(tmp_path / "whole", "--steps", "64")
     with monkeypatch.context() as patch:
         patch.setattr(ProgressDisplay, moment, interrupt)
-        with pytest.raises(SystemExit, match="interrupted") as error:
-            train(tmp_path / "part", "--steps", "64")
-    main(command_of(error))
+        message = interruption(capsys, train, tmp_path / "part", "--steps", "64")
+    assert "with a checkpoint of 0 steps" in message
+    main(command_of(message))
     assert_same_result(only_run(tmp_path / "part"), whole)
 
 
 @quick
-def test_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch):
+def test_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch, capsys):
     whole = train(tmp_path / "whole", "--steps", "64")
     with monkeypatch.context() as patch:
         patch.setattr(train_command, "train", interrupt)
-        with pytest.raises(SystemExit, match="interrupted") as error:
-            train(tmp_path / "part", "--steps", "64")
+        message = interruption(capsys, train, tmp_path / "part", "--steps", "64")
+    assert "before the first checkpoint" in message
     part = only_run(tmp_path / "part")
     assert not checkpoint_files(part.checkpoints)
-    main(command_of(error))
+    main(command_of(message))
     assert_same_result(part, whole)
 
 
-def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path, monkeypatch):
+def test_run_that_ended_before_its_report_is_completed_without_learning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_command, "EPISODES", 4)
     with monkeypatch.context() as patch:
         patch.setattr(train_command, "evaluate_model", interrupt)
-        with pytest.raises(SystemExit, match="interrupted") as error:
-            train(tmp_path, "--steps", "64")
+        message = interruption(capsys, train, tmp_path, "--steps", "64")
     run = only_run(tmp_path)
     before = rows_of(run)
     run.model.unlink()
     assert not run.evaluation.exists()
     monkeypatch.setattr(algorithm_of("rpo"), "update", interrupt)
-    main(command_of(error))
+    main(command_of(message))
     assert algorithm_of("rpo").load(run.model).num_timesteps == 64
     assert run.evaluation.exists()
     assert run.learning_curve.exists()
@@ -164,17 +175,16 @@ def test_finished_run_says_so_and_trains_on_with_more_steps_only(tmp_path, capsy
 
 
 @quick
-def test_run_whose_model_is_of_a_shorter_training_is_not_finished(tmp_path, monkeypatch):
+def test_run_whose_model_is_of_a_shorter_training_is_not_finished(tmp_path, monkeypatch, capsys):
     whole = train(tmp_path / "whole", "--steps", "128")
     run = train(tmp_path / "part", "--steps", "64")
     with monkeypatch.context() as patch:
         patch.setattr(PersistentModel, "save", interrupt)
-        with pytest.raises(SystemExit, match="interrupted") as error:
-            resume(run, "--steps", "128")
+        message = interruption(capsys, resume, run, "--steps", "128")
     main(["evaluate", str(run.path), "--episodes", "4"])
     assert run.read_evaluation()["steps"] == 128
     assert trained_steps(run.model) == 64
-    main(command_of(error))
+    main(command_of(message))
     assert_same_result(run, whole)
 
 
@@ -222,6 +232,82 @@ def test_run_is_claimed_from_its_first_moment(tmp_path, monkeypatch):
     assert claimed == [only_run(tmp_path)]
 
 
+# --------------------------------------------------------------------------------------------------------- signals
+
+
+def signals_at(monkeypatch, numbers, steps):
+    """Send signals in the middle of the window in which the training has taken so many steps."""
+
+    def on_step(display):
+        if display.num_timesteps == steps:
+            for number in numbers:
+                signal.raise_signal(number)
+        return True
+
+    monkeypatch.setattr(ProgressDisplay, "_on_step", on_step)
+
+
+@quick
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_training_after_its_window_and_nothing_is_lost(tmp_path, monkeypatch, capsys, algo, number):
+    whole = train(tmp_path / "whole", "--steps", "96", algo=algo)
+    handlers = [signal.getsignal(known) for known in StopSignals.SIGNALS]
+    with monkeypatch.context() as patch:
+        signals_at(patch, [number], steps=36)  # the first step of the third window, after the checkpoint at 32
+        args = ["--steps", "96", "--checkpoint-every", "10000"]
+        message = interruption(capsys, lambda: train(tmp_path / "part", *args, algo=algo), status=128 + number)
+    assert "with a checkpoint of 48 steps. Continue with" in message
+    assert [signal.getsignal(known) for known in StopSignals.SIGNALS] == handlers
+    main(command_of(message))
+    assert_same_result(only_run(tmp_path / "part", algo), whole)
+
+
+@quick
+def test_signal_in_the_last_window_leaves_the_report_to_the_next_call(tmp_path, monkeypatch, capsys):
+    whole = train(tmp_path / "whole", "--steps", "64")
+    with monkeypatch.context() as patch:
+        signals_at(patch, [signal.SIGTERM], steps=52)
+        message = interruption(capsys, train, tmp_path / "part", "--steps", "64", status=128 + signal.SIGTERM)
+    part = only_run(tmp_path / "part")
+    assert not part.evaluation.exists()
+    main(command_of(message))
+    assert_same_result(part, whole)
+
+
+@quick
+def test_second_ctrl_c_ends_the_training_at_once(tmp_path, monkeypatch, capsys):
+    whole = train(tmp_path / "whole", "--steps", "96")
+    with monkeypatch.context() as patch:
+        signals_at(patch, [signal.SIGINT, signal.SIGINT], steps=52)
+        message = interruption(capsys, train, tmp_path / "part", "--steps", "96")
+    assert "with a checkpoint of 32 steps. Continue with" in message
+    main(command_of(message))
+    assert_same_result(only_run(tmp_path / "part"), whole)
+
+
+def test_repeated_sigterm_lets_the_window_end_and_ignored_signals_stay_ignored():
+    with StopSignals() as signals:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGINT)
+        assert signals.received is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@quick
+def test_training_in_another_thread_leaves_signals_alone(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(train, tmp_path, "--steps", "32").result()
+    assert trained_steps(run.model) == 32
+
+
 # ------------------------------------------------------------------------------------------------------- full disk
 
 
@@ -244,7 +330,7 @@ def test_disk_that_fills_ends_the_training_with_a_message_and_nothing_is_lost(tm
             train(tmp_path / "part", "--steps", "128")
     part = only_run(tmp_path / "part")
     assert not [path for path in part.path.rglob("*") if "unfinished" in path.name]
-    main(command_of(error))
+    main(command_of(str(error.value)))
     assert_same_result(part, whole)
 
 
@@ -255,7 +341,7 @@ def test_disk_without_room_for_a_checkpoint_ends_the_training_too(tmp_path):
         train(tmp_path / "part", "--steps", "64")
     part = only_run(tmp_path / "part")
     assert not list(part.checkpoints.iterdir())
-    main(command_of(error))
+    main(command_of(str(error.value)))
     assert_same_result(part, whole)
 
 

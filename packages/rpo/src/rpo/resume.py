@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rpo.algorithms import algorithm_of
 from rpo.checkpoint import CheckpointError, trained_steps
+from rpo.interruption import StopSignals
 from rpo.persistence import PersistentModel
 from rpo.runs import RunFolder
 
@@ -28,11 +29,13 @@ class TrainingCheckpoints(BaseCallback):
         Environment steps between two of them.
     keep
         Files to keep.
+    signals
+        Those that end the training at its next window, with a last checkpoint (`TrainingStopped`).
     """
 
-    def __init__(self, folder: Path, every: int, keep: int) -> None:
+    def __init__(self, folder: Path, every: int, keep: int, signals: StopSignals) -> None:
         super().__init__()
-        self.folder, self.every, self.keep = folder, every, keep
+        self.folder, self.every, self.keep, self.signals = folder, every, keep, signals
 
     def _on_training_start(self) -> None:
         if self.model.num_timesteps == 0:
@@ -43,8 +46,9 @@ class TrainingCheckpoints(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if self.model.num_timesteps - self._last >= self.every:
+        if self.signals.received is not None or self.model.num_timesteps - self._last >= self.every:
             self.save()
+        self.signals.stop_if_received()
 
     def save(self) -> None:
         """Write a checkpoint of where the training stands, and delete the oldest beyond `keep`."""
@@ -58,6 +62,11 @@ class TrainingCheckpoints(BaseCallback):
 def checkpoint_files(folder: Path) -> list[Path]:
     """Return the training checkpoints of a folder, newest first."""
     return sorted(folder.glob("steps_*.zip"), reverse=True)
+
+
+def steps_of(path: Path) -> int:
+    """Return the environment steps that the name of a training checkpoint tells."""
+    return int(path.stem.removeprefix("steps_"))
 
 
 def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[ModelT, list[Path]]:

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
 
 import tyro
 from tyro.conf import arg
@@ -19,6 +20,7 @@ from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluat
 from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv, require_time_limit
 from rpo.files import remove_unfinished
+from rpo.interruption import StopSignals, TrainingStopped
 from rpo.logs import read_progress
 from rpo.making import import_namespace, make_vector_env
 from rpo.optimizers import NonFiniteError
@@ -27,7 +29,7 @@ from rpo.plotting import learning_curve
 from rpo.presets import PRESETS, preset_named
 from rpo.progress import ProgressDisplay
 from rpo.recording import record_episode
-from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside
+from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside, steps_of
 from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ALGO = "rpo"
@@ -257,21 +259,30 @@ def prepare(
 
 
 def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder, options: TrainOptions[Any]) -> None:
-    """Train up to the run's number of steps, if they are not done yet, and save the model."""
+    """Train up to the run's number of steps, if they are not done yet, and save the model.
+
+    Raises
+    ------
+    TrainingStopped
+        If a signal asks for an end: once the window under way is done, and in a checkpoint.
+    """
     model.set_logger(folder.make_logger(model.num_timesteps))
-    checkpoints = TrainingCheckpoints(folder.checkpoints, options.checkpoint_every, options.keep_checkpoints)
-    try:
-        with contextlib.closing(model.logger):
-            model.learn(
-                settings.steps - model.num_timesteps,
-                callback=[checkpoints, ProgressDisplay(settings.steps)],
-                reset_num_timesteps=False,  # a new model starts at 0, a resumed one where it was, be it at 0
-            )
-    except NonFiniteError:
+    with StopSignals() as signals:
+        every, keep = options.checkpoint_every, options.keep_checkpoints
+        checkpoints = TrainingCheckpoints(folder.checkpoints, every, keep, signals)
+        try:
+            with contextlib.closing(model.logger):
+                model.learn(
+                    settings.steps - model.num_timesteps,
+                    callback=[checkpoints, ProgressDisplay(settings.steps)],
+                    reset_num_timesteps=False,  # a new model starts at 0, a resumed one where it was, be it at 0
+                )
+        except NonFiniteError:
+            checkpoints.save()
+            raise
         checkpoints.save()
-        raise
-    checkpoints.save()
-    model.save(folder.model)
+        model.save(folder.model)
+        signals.stop_if_received()
 
 
 def report(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder) -> None:
@@ -315,7 +326,7 @@ def run(args: Sequence[str]) -> None:
                     return
                 model, folder = prepare(options, settings, folder, claims)
         except KeyboardInterrupt:
-            sys.exit("\nrpo: interrupted before the training began.")
+            exit_interrupted("before the training began.", signal.SIGINT)
         train_and_report(model, settings, folder, options)
 
 
@@ -329,7 +340,20 @@ def train_and_report(
         report(model, settings, folder)
     except NonFiniteError as error:
         sys.exit(f"\nrpo: {error} The training ends here; its state is in {checkpoint_files(folder.checkpoints)[0]}.")
-    except KeyboardInterrupt:
-        sys.exit(f"\nrpo: interrupted. {go_on}")
+    except KeyboardInterrupt as interruption:
+        number = interruption.number if isinstance(interruption, TrainingStopped) else signal.SIGINT
+        exit_interrupted(f"{newest_checkpoint(folder)} {go_on}", number)
     except OSError as error:  # a disk that is full, above all
         sys.exit(f"\nrpo: {error}. The files of the run are as they were before. {go_on}")
+
+
+def newest_checkpoint(folder: RunFolder) -> str:
+    """Say of how many steps the newest checkpoint of a run is."""
+    files = checkpoint_files(folder.checkpoints)
+    return f"with a checkpoint of {steps_of(files[0]):,} steps." if files else "before the first checkpoint."
+
+
+def exit_interrupted(where: str, number: int) -> NoReturn:
+    """End the program with a message, and with the status of shells for one that a signal has ended."""
+    print(f"\nrpo: interrupted {where}", file=sys.stderr)
+    sys.exit(128 + number)
