@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 
@@ -191,6 +191,31 @@ class Bandit(TorchSystem):
 
     def terminal(self, x):
         return torch.ones(self.num_envs, dtype=torch.bool)
+
+
+class ScaledReward(VectorWrapper):
+    """A wrapper that has the methods of a differentiable environment."""
+
+    def __init__(self, env, factor):
+        super().__init__(env)
+        self.factor, self.device = factor, env.unwrapped.device
+
+    def step(self, actions):
+        obs, reward, *rest = self.env.step(actions)
+        return obs, self.factor * reward, *rest
+
+    def step_grad(self, actions):
+        obs, reward, *rest = self.env.step_grad(actions)
+        return obs, self.factor * reward, *rest
+
+    def detach(self):
+        return self.env.detach()
+
+    def get_state(self):
+        return self.env.get_state()
+
+    def set_state(self, state):
+        return self.env.set_state(state)
 
 
 gymnasium.register("lq/LinearQuadratic-v0", vector_entry_point=LinearQuadratic, max_episode_steps=50)

@@ -5,6 +5,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import ClipReward
+from systems import ScaledReward
 
 from rpo import PRESETS, RPO, DifferentiableVectorEnv, RPOConfig, TaskPreset, TorchVecEnv
 from rpo.env import check_env
@@ -32,6 +33,10 @@ def registered(lq):
 
 def test_linear_quadratic_system_keeps_the_protocol(lq):
     assert isinstance(check_env(lq(2)), DifferentiableVectorEnv)
+
+
+def test_wrapper_with_gradients_of_its_own_keeps_the_protocol(lq):
+    assert isinstance(check_env(ScaledReward(lq(2), 2.0)), DifferentiableVectorEnv)
 
 
 def test_id_makes_the_number_of_environments_asked_for():
@@ -151,8 +156,10 @@ def test_number_of_environments_must_be_that_of_the_environment_given(lq):
 
 def test_environment_that_does_not_keep_the_protocol_is_refused(lq, registered):
     env = lq(2)
-    with pytest.raises(TypeError, match=r"wrapped by ClipReward.*Pass env\.unwrapped"):
+    with pytest.raises(TypeError, match=r"wrapped by ClipReward.*pass env\.unwrapped"):
         RPO(ClipReward(env, 0, 1), CONFIG)
+    with pytest.raises(TypeError, match="wrapped by ClipReward, whose step has no gradient"):
+        RPO(ScaledReward(ClipReward(env, 0, 1), 2.0), CONFIG)
     with pytest.raises(ValueError, match="wrapped by ClipReward, which the vector environment would not have"):
         RPO(gymnasium.wrappers.ClipReward(gymnasium.make(registered), 0, 1), CONFIG, num_envs=2)
     with pytest.raises(TypeError, match="SyncVectorEnv is not differentiable: it has no step_grad"):

@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from systems import Bandit, Pendulum
+from systems import Bandit, Pendulum, ScaledReward
 
 from rpo import RPO, SAPO, SHAC, RPOConfig, SAPOConfig, SHACConfig, evaluate
 from rpo.schedules import exponential, linear
@@ -174,3 +174,17 @@ def test_settings_of_the_other_algorithms_take_effect(lq):
     plain, other = (RPO(lq(4), c, seed=0).learn(32, log_interval=None) for c in (config, changed))
     assert other.actor_optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 + (1e-5 - 5e-4) / 4)
     assert not torch.equal(plain.policy.critics.weights[0], other.policy.critics.weights[0])
+
+
+def test_reward_that_a_wrapper_scales_is_learned_from():
+    config = RPOConfig(
+        hidden_sizes=(16,), horizon=4, critic_epochs=1, learning_rate=1e-2, entropy_coef=0.0, kl_coef=0.0
+    )
+    scores = []
+    for factor in (1.0, -1.0):
+        env = ScaledReward(Bandit(64), factor)
+        model = RPO(env, config, seed=0).learn(20 * 256, log_interval=None)
+        scores.append(evaluate(model.policy, env, episodes=64, seed=1).returns.mean())
+    farthest = Bandit.act_dim * (1 + Bandit.BEST) ** 2  # from the best actions to the corner of the box
+    assert -0.05 * farthest < scores[0] <= 0
+    assert 0.95 * farthest < scores[1] <= farthest

@@ -81,14 +81,18 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     Raises
     ------
     TypeError
-        If it is not a vector environment, is wrapped, or lacks a method.
+        If it is not a vector environment, lacks a method, or is wrapped by what has no `step_grad` of its own.
     ValueError
         If a space or the autoreset mode is not what the algorithms need.
     """
-    if isinstance(env, VectorWrapper):
-        raise TypeError(
-            f"env is wrapped by {type(env).__name__}, whose step has no gradient. Pass env.unwrapped instead."
-        )
+    layer = env
+    while isinstance(layer, VectorWrapper):
+        if not hasattr(type(layer), "step_grad"):
+            raise TypeError(
+                f"env is wrapped by {type(layer).__name__}, whose step has no gradient. Give it a `step_grad`, or pass "
+                "env.unwrapped instead."
+            )
+        layer = layer.env
     if not isinstance(env, VectorEnv):
         raise TypeError(f"env must be a gymnasium.vector.VectorEnv with step_grad. Got {type(env).__name__}.")
     missing = [name for name in ("step_grad", "detach", "get_state", "set_state", "device") if not hasattr(env, name)]
