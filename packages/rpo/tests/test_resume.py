@@ -232,6 +232,34 @@ def test_run_is_claimed_from_its_first_moment(tmp_path, monkeypatch):
     assert claimed == [only_run(tmp_path)]
 
 
+@quick
+@pytest.mark.parametrize("log", [True, False])
+def test_run_is_not_resumed_to_fewer_steps_than_it_has_taken(tmp_path, monkeypatch, capsys, log):
+    with monkeypatch.context() as patch:
+        signals_at(patch, [signal.SIGINT], steps=52)
+        interruption(capsys, train, tmp_path / "part", "--steps", "160")
+    part, whole = only_run(tmp_path / "part"), train(tmp_path / "whole", "--steps", "96")
+    rows = rows_of(part)
+    assert len(rows) == 4
+    if not log:
+        part.progress.unlink()
+    with pytest.raises(SystemExit, match=rf"--steps must be >= 64, which {part.path} has taken\. Got 32\."):
+        resume(part, "--steps", "32")
+    assert part.read_settings().steps == 160
+    if log:
+        assert rows_of(part) == rows
+        resume(part, "--steps", "96")  # fewer than it was to take, and more than it has
+        assert_same_result(part, whole)
+
+
+@quick
+def test_run_that_took_the_rest_of_a_window_too_is_finished(tmp_path, capsys):
+    run = train(tmp_path, "--steps", "60")
+    assert trained_steps(run.model) == 64
+    resume(run, "--steps", "60")
+    assert "is finished: its 60 steps are done" in capsys.readouterr().out
+
+
 # --------------------------------------------------------------------------------------------------------- signals
 
 

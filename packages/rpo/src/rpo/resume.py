@@ -12,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from rpo.algorithms import algorithm_of
 from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.interruption import StopSignals
+from rpo.logs import read_progress
 from rpo.persistence import PersistentModel
 from rpo.runs import RunFolder
 
@@ -67,6 +68,13 @@ def checkpoint_files(folder: Path) -> list[Path]:
 def steps_of(path: Path) -> int:
     """Return the environment steps that the name of a training checkpoint tells."""
     return int(path.stem.removeprefix("steps_"))
+
+
+def steps_done(folder: RunFolder) -> int:
+    """Return the environment steps that a run has logged, or has a checkpoint of, whichever are more."""
+    rows = read_progress(folder.progress) if folder.progress.exists() else []
+    logged = [int(row["time/total_timesteps"]) for row in rows[-1:]]
+    return max([0, *logged, *map(steps_of, checkpoint_files(folder.checkpoints)[:1])])
 
 
 def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[ModelT, list[Path]]:

@@ -29,7 +29,7 @@ from rpo.plotting import learning_curve
 from rpo.presets import PRESETS, preset_named
 from rpo.progress import ProgressDisplay
 from rpo.recording import record_episode
-from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside, steps_of
+from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside, steps_done, steps_of
 from rpo.runs import RunFolder, RunSettings, write_json
 
 DEFAULT_ALGO = "rpo"
@@ -207,13 +207,16 @@ def resumed_folder(options: TrainOptions[Any], settings: RunSettings) -> RunFold
     Raises
     ------
     ValueError
-        If its settings are others than those that the options ask for.
+        If its settings are others than those that the options ask for, or these ask for fewer steps than are done.
     """
     if options.resume is None:
         return None
     folder = RunFolder(options.resume)
-    if dataclasses.replace(folder.read_settings(), steps=settings.steps) != settings:
+    began = folder.read_settings()
+    if dataclasses.replace(began, steps=settings.steps) != settings:
         raise ValueError("A resumed run keeps its settings: only --steps and those of its checkpoints may differ.")
+    if settings.steps < min(began.steps, done := steps_done(folder)):
+        raise ValueError(f"--steps must be >= {done:,}, which {folder.path} has taken. Got {settings.steps:,}.")
     return folder
 
 
