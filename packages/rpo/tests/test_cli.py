@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import re
 import sys
 
+import gymnasium
 import pytest
 import torch
 from small_runs import SMALL, only_run, rows_of, train
@@ -97,10 +99,47 @@ def test_setting_that_is_not_valid_is_told(tmp_path, capsys):
 
 
 def test_unknown_environment_needs_a_number_of_environments(tmp_path):
+    place = re.escape(sys.path[-1])
     with pytest.raises(SystemExit, match="num_envs must be given for lq/LinearQuadratic-v0"):
         main(["train", "--env", "lq/LinearQuadratic-v0", "--runs", str(tmp_path)])
-    with pytest.raises(SystemExit, match="No environment 'a/B-v0': there is no package 'a'"):
-        main(["train", "--env", "a/B-v0", "--runs", str(tmp_path)])
+    for env, module in (("a/B-v0", "a"), ("c.d:a/B-v0", "c.d")):
+        message = rf"No environment '{env}': there is no package '{module}' .*`import {module}` looked in .*{place}"
+        with pytest.raises(SystemExit, match=message):
+            main(["train", "--env", env, "--runs", str(tmp_path)])
+
+
+MODULE = """
+import gymnasium
+
+entry_point = gymnasium.spec("lq/LinearQuadratic-v0").vector_entry_point
+gymnasium.register("{namespace}/X-v0", vector_entry_point=entry_point, max_episode_steps=6)
+"""
+
+
+@pytest.mark.parametrize(("env", "module"), [("lq_here/X-v0", "lq_here"), ("lq_file:lq_other/X-v0", "lq_file")])
+def test_module_in_the_working_folder_is_found_and_not_part_of_the_run_s_path(tmp_path, monkeypatch, env, module):
+    namespace = env.rpartition(":")[2].partition("/")[0]
+    (tmp_path / f"{module}.py").write_text(MODULE.format(namespace=namespace))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.setattr(train_command, "learning_curve", lambda *_: None)
+
+    def console(*args):
+        monkeypatch.setattr(sys, "argv", ["rpo", *args])
+        main()
+
+    console("train", *SMALL[2:4], "--env", env, "--hidden-sizes", "8", "--horizon", "4", "--steps", "16")
+    (run,) = tmp_path.glob(f"runs/{namespace}/X-v0/rpo/*/")
+    assert RunSettings.read(run / "config.json").env == env
+    # As a program that has just begun.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    del sys.modules[module], gymnasium.registry[f"{namespace}/X-v0"]
+    console("evaluate", str(run), "--episodes", "2")
+    assert gymnasium.registry.pop(f"{namespace}/X-v0").id == f"{namespace}/X-v0"
+
+
+def test_id_with_a_module_gets_the_preset_of_its_task():
+    assert parse_train(["--env", "diffenvs:diffenvs/Hopper-v0"]).config.kl_coef == 0.4
 
 
 def test_unwritable_run_folder_is_told_before_training(tmp_path):

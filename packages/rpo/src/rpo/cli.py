@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rpo.commands import compare, evaluate, plot, record, train
 
@@ -51,10 +52,19 @@ def usage() -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user ends it with one message."""
-    args = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        search_working_folder()
+        args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):
         print(usage())
         return
     if args[0] not in COMMANDS:
         sys.exit(f"rpo: there is no command {args[0]!r}.\n\n{usage()}")
-    COMMANDS[args[0]].run(args[1:])
+    COMMANDS[args[0]].run(list(args[1:]))
+
+
+def search_working_folder() -> None:
+    """Let modules beside the user be imported, which register environments: `python -m rpo` does that for itself."""
+    folder = str(Path.cwd())
+    if not sys.flags.safe_path and folder not in sys.path:
+        sys.path.insert(0, folder)

@@ -1,6 +1,8 @@
 """Making environments from what users pass: an id, a single environment, or a vector environment."""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -29,28 +31,44 @@ def env_id_of(env: object) -> str | None:
     return None if spec is None else spec.id
 
 
+def registered_id(env_id: str) -> str:
+    """Return the part of an id that is registered: what comes after the module, if there is one (`module:id`)."""
+    return env_id.partition(":")[2] or env_id
+
+
 def import_namespace(env_id: str) -> None:
-    """Import the package that an id's namespace names, if the id is not registered yet.
+    """Import the module that an id names (`module:id`), or else its namespace, if the id is not registered yet.
 
     Raises
     ------
     ValueError
-        If there is no such package, or it registers no such id.
+        If there is no such module, or it registers no such id.
     """
-    if ":" in env_id or env_id in gymnasium.registry:
+    name = registered_id(env_id)
+    if name in gymnasium.registry:
         return
-    namespace, _, _ = env_id.rpartition("/")
-    if namespace:
-        try:
-            importlib.import_module(namespace)
-        except ModuleNotFoundError as error:
-            if error.name != namespace:
-                raise
-            raise ValueError(f"No environment {env_id!r}: there is no package {namespace!r} to register it.") from None
-    if env_id not in gymnasium.registry:
+    namespace, _, _ = name.rpartition("/")
+    module = env_id.partition(":")[0] if name != env_id else namespace
+    if module:
+        _import(module, env_id)
+    if name not in gymnasium.registry:
         known = sorted(key for key in gymnasium.registry if key.startswith(f"{namespace}/")) if namespace else []
         hint = f" {namespace} has {', '.join(known)}." if known else ""
         raise ValueError(f"No environment {env_id!r} is registered.{hint}")
+
+
+def _import(module: str, env_id: str) -> None:
+    """Import the module that registers an id."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the module imports
+        places = ", ".join(place or str(Path.cwd()) for place in sys.path)
+        raise ValueError(
+            f"No environment {env_id!r}: there is no package {module!r} to register it. `import {module}` looked in "
+            f"{places}."
+        ) from None
 
 
 def make_vector_env(env_id: str, num_envs: int, **kwargs: Any) -> DifferentiableVectorEnv:
@@ -121,7 +139,7 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
         return adapter
     if not isinstance(env, (str, gymnasium.Env)):
         raise TypeError(f"env must be a differentiable VectorEnv, an id or an Env. Got {type(env).__name__}.")
-    env_id = env.partition(":")[2] or env if isinstance(env, str) else env_id_of(env)
+    env_id = registered_id(env) if isinstance(env, str) else env_id_of(env)
     if num_envs is None:
         num_envs = preset_named(preset).num_envs(env_id)
     return TorchVecEnv(make_vector_env(env, num_envs) if isinstance(env, str) else vector_env_of(env, num_envs))

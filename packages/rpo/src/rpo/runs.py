@@ -18,6 +18,7 @@ from rpo.checkpoint import content_of
 from rpo.config import AlgorithmConfig
 from rpo.files import replacing, unfinished
 from rpo.logs import ProgressTable, read_progress, tensorboard_from
+from rpo.making import registered_id
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -88,8 +89,9 @@ class RunFolder:
         PermissionError
             If it cannot be written, before any training.
         """
-        parent = runs / settings.env / settings.algorithm.lower()
-        if Path(settings.env).is_absolute() or ".." in Path(settings.env).parts:
+        env = Path(registered_id(settings.env))  # a colon, after a module's name, is in no name of a file on Windows
+        parent = runs / env / settings.algorithm.lower()
+        if env.is_absolute() or ".." in env.parts:
             raise ValueError(f"The run folder of {settings.env} would be outside of {runs}.")
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         try:

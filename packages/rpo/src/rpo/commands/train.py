@@ -22,7 +22,7 @@ from rpo.env import DifferentiableVectorEnv, require_time_limit
 from rpo.files import remove_unfinished
 from rpo.interruption import StopSignals, TrainingStopped
 from rpo.logs import read_progress
-from rpo.making import import_namespace, make_vector_env
+from rpo.making import import_namespace, make_vector_env, registered_id
 from rpo.optimizers import NonFiniteError
 from rpo.persistence import PersistentModel
 from rpo.plotting import learning_curve
@@ -49,7 +49,7 @@ class TrainOptions(Generic[ConfigT]):
     algo: Literal[tuple(ALGORITHMS)] = DEFAULT_ALGO  # type: ignore[valid-type]  # the names of the table
     """Algorithm."""
     env: str = DEFAULT_ENV
-    """Environment id; the package that its namespace names is imported."""
+    """Environment id; the package that its namespace names is imported, or the module of `module:id`."""
     preset: Literal[tuple(PRESETS)] = DEFAULT_PRESET  # type: ignore[valid-type]
     """Where defaults come from: the paper, the paper but for HandReorient, or smaller networks for a first look."""
     steps: int = 300_000
@@ -115,7 +115,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions[Any]:
     known, _ = tyro.cli(_DefaultsFrom, args=[a for a in args if a not in ("-h", "--help")], return_unknown_args=True)
     if known.resume is None:
         preset = known.preset or DEFAULT_PRESET
-        config = algorithm_of(known.algo).config_class.for_env(known.env, preset)
+        config = algorithm_of(known.algo).config_class.for_env(registered_id(known.env), preset)
         defaults = TrainOptions(algo=known.algo, env=known.env, preset=preset, config=config)
     else:
         for name in ("preset", "runs"):
@@ -147,7 +147,9 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
     import_namespace(options.env)
-    num_envs = preset_named(options.preset).num_envs(options.env) if options.num_envs is None else options.num_envs
+    num_envs = options.num_envs
+    if num_envs is None:
+        num_envs = preset_named(options.preset).num_envs(registered_id(options.env))
     return RunSettings(
         algorithm=algorithm_of(options.algo).__name__,
         env=options.env,
