@@ -1,5 +1,9 @@
 """What holds for every algorithm: equal runs, own files only, environments that keep the protocol, presets."""
 
+import inspect
+import pydoc
+import re
+
 import gymnasium
 import pytest
 from gymnasium.spaces import Box
@@ -132,3 +136,13 @@ def test_environment_of_another_model_is_taken(algorithm, lq):
     assert second.adapter.env is first.adapter.env
     second.set_env(first.get_env())
     assert second.learn(16, log_interval=None).num_timesteps == 16
+
+
+def test_help_of_an_algorithm_describes_its_arguments(algorithm):
+    text = pydoc.render_doc(algorithm, renderer=pydoc.plaintext)
+    described = text[text.index("Parameters\n") :]
+    lines = re.findall(r"^[ |]+(\w+(?:, \w+)*)$", described, re.MULTILINE)
+    others = inspect.signature(algorithm).parameters.keys() - set(", ".join(lines).split(", "))
+    assert others == {"_init_setup_model", "unknown"}
+    assert [name for name in PRESETS if f'"{name}"' not in described] == []
+    assert "PersistentModel.__init__" in algorithm.__doc__

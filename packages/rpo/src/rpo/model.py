@@ -19,7 +19,7 @@ FirstOrderConfigT = TypeVar("FirstOrderConfigT", bound=FirstOrderConfig)
 class FirstOrderModel(PersistentModel[FirstOrderConfigT]):
     """Networks, optimisers and random streams of an algorithm, its environment, and its files.
 
-    Its arguments are those of `PersistentModel`.
+    Its arguments are described at `PersistentModel.__init__`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {STANDARD_POLICY: FirstOrderPolicy}

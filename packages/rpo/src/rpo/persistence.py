@@ -4,10 +4,10 @@ import dataclasses
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Never, Self, TypeVar
 
 import numpy as np
 import torch
@@ -74,34 +74,6 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     The parts that `_get_torch_save_params` names, networks and optimisers, are saved with the model; what a training
     needs besides, a subclass adds in `_training_tensors` and puts back in `_restore_training`.
-
-    Parameters
-    ----------
-    env
-        A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
-    config
-        Settings; by default the preset's for a task it has, else the defaults of the configuration class.
-    policy
-        "MlpPolicy", or a subclass of the class that it stands for (`policy_aliases`).
-    num_envs
-        Parallel environments, where env is not a vector environment; by default the preset's number.
-    preset
-        "paper", or "small" for a look on a laptop: where the settings that are not given come from.
-    seed
-        Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
-    device
-        Device of the networks, "cpu" or "cuda"; "auto" is the environment's.
-    stats_window_size
-        Finished episodes over which the logged return and length are averaged.
-    tensorboard_log, verbose
-        As in Stable-Baselines3.
-
-    Raises
-    ------
-    ValueError
-        If an argument has a value that it cannot have, or there is no environment.
-    TypeError
-        If the environment is not differentiable, or configuration or policy are those of another algorithm.
     """
 
     config_class: ClassVar[type[AlgorithmConfig]]
@@ -125,7 +97,42 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         tensorboard_log: str | None = None,
         verbose: int = 0,
         _init_setup_model: bool = True,
+        **unknown: Never,
     ) -> None:
+        """Make a model that has learned nothing yet.
+
+        Parameters
+        ----------
+        env
+            A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
+        config
+            Settings; by default the preset's for a task it has, else the defaults of the configuration class.
+        policy
+            "MlpPolicy", or a subclass of the class that it stands for (`policy_aliases`).
+        num_envs
+            Parallel environments, where env is not a vector environment; by default the preset's number.
+        preset
+            Where the settings that are not given come from: "paper"; "tuned", the paper's but for HandReorient; or
+            "small", for a look on a laptop.
+        seed
+            Seed of networks, noise, minibatches and environments; two runs with one seed are equal on the CPU.
+        device
+            Device of the networks, "cpu" or "cuda"; "auto" is the environment's.
+        stats_window_size
+            Finished episodes over which the logged return and length are averaged.
+        tensorboard_log, verbose
+            As in Stable-Baselines3.
+
+        Raises
+        ------
+        ValueError
+            If an argument has a value that it cannot have, or there is no environment.
+        TypeError
+            If the environment is not differentiable, configuration or policy are those of another algorithm, or an
+            argument is none of these: settings are in the configuration, and the environment's in the environment.
+        """
+        if unknown:
+            raise self._unknown_arguments(unknown)
         if env is None and _init_setup_model:
             raise ValueError(f"{type(self).__name__} needs an environment: only `load` does without.")
         adapter = None if env is None else resolve_env(env, num_envs, preset)
@@ -153,6 +160,16 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         )
         if _init_setup_model:
             self._setup_model()
+
+    @classmethod
+    def _unknown_arguments(cls, names: Iterable[str]) -> TypeError:
+        """Return the error that says where what an algorithm does not take as an argument belongs."""
+        config = cls.config_class.__name__
+        return TypeError(
+            f"{cls.__name__} has no argument {', '.join(names)}. Settings go into "
+            f"config=dataclasses.replace({config}.for_env(env_id), ...), and arguments of the environment into "
+            "env=gymnasium.make_vec(env_id, num_envs=..., ...)."
+        )
 
     @abstractmethod
     def _own_arguments(self, adapter: TorchVecEnv | None) -> dict[str, Any]:

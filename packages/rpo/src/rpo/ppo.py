@@ -93,6 +93,8 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
 
     Its observations are normalised by `VecNormalize`, and so are those that `predict` takes; `policy.act` takes those
     of the environment. Random numbers are torch's and NumPy's global ones, which `seed` seeds.
+
+    Its arguments are described at `PersistentModel.__init__`, and its settings at `PPOConfig`.
     """
 
     config_class: ClassVar = PPOConfig

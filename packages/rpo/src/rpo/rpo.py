@@ -47,7 +47,10 @@ class RPOConfig(FirstOrderConfig):
 
 @final
 class RPO(AbstractAlgorithm[RPOConfig]):
-    """Several policy epochs on the cached action gradients of one backward pass (Algorithm 1 of arXiv 2508.06214)."""
+    """Several policy epochs on the cached action gradients of one backward pass (Algorithm 1 of arXiv 2508.06214).
+
+    Its arguments are described at `PersistentModel.__init__`, and its settings at `RPOConfig`.
+    """
 
     config_class: ClassVar = RPOConfig
 

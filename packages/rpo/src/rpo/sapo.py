@@ -39,7 +39,10 @@ class SAPOConfig(SingleStepConfig):
 
 @final
 class SAPO(AbstractAlgorithm[SAPOConfig]):
-    """One step a window along the gradient of its return and entropy, whose weight is learned (Xing et al. 2025)."""
+    """One step a window along the gradient of its return and entropy, whose weight is learned (Xing et al. 2025).
+
+    Its arguments are described at `PersistentModel.__init__`, and its settings at `SAPOConfig`.
+    """
 
     config_class: ClassVar = SAPOConfig
 

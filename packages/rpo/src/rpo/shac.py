@@ -25,7 +25,10 @@ class SHACConfig(SingleStepConfig):
 
 @final
 class SHAC(AbstractAlgorithm[SHACConfig]):
-    """One step a window along the gradient of its return (Xu et al. 2022)."""
+    """One step a window along the gradient of its return (Xu et al. 2022).
+
+    Its arguments are described at `PersistentModel.__init__`, and its settings at `SHACConfig`.
+    """
 
     config_class: ClassVar = SHACConfig
 
