@@ -24,7 +24,7 @@ def _few_episodes(monkeypatch):
 def test_training_leaves_config_logs_checkpoints_model_evaluation_and_curve(tmp_path, capsys):
     run = train(tmp_path, "--steps", "128", "--kl-coef", "0.25")
     out = capsys.readouterr().out
-    assert "compiling simulation kernels (first run only)..." in out
+    assert "first step of the environments (on first use it may compile their simulation)\n" in out
     assert "128 / 128 steps" in out
     assert str(run.learning_curve) in out
     assert RunSettings.read(run.settings).config.kl_coef == 0.25
@@ -74,6 +74,7 @@ def test_environment_arguments_are_read_as_json_or_text():
     ("args", "message"),
     [
         (["--env-args", "start"], r"--env-args takes name=value. Got 'start'"),
+        (["--env-args", "num_envs=4"], r"use --num-envs 4"),
         (["--env-args", "colour=red"], "unexpected keyword argument 'colour'"),
         (["--steps", "0"], r"--steps must be >= 1. Got 0"),
         (["--checkpoint-every", "-5"], r"--checkpoint-every must be >= 1. Got -5"),
@@ -88,6 +89,20 @@ def test_mistakes_end_with_one_message(tmp_path, args, message):
     with pytest.raises(SystemExit, match=message):
         main(["train", *SMALL, "--runs", str(tmp_path), *args])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["1e5", "100_000", "100000", "1.0e+5"])
+def test_steps_may_be_written_with_an_exponent(text):
+    options = parse_train(["--steps", text, "--checkpoint-every", text])
+    assert (options.steps, options.checkpoint_every) == (100_000, 100_000)
+    assert isinstance(options.steps, int)
+
+
+@pytest.mark.parametrize("text", ["1.5", "many", "nan", "inf", "1e-1"])
+def test_steps_that_are_no_integer_are_told(capsys, text):
+    with pytest.raises(SystemExit):
+        main(["train", "--steps", text])
+    assert f"{text!r} is not an integer" in " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
 def test_setting_that_is_not_valid_is_told(tmp_path, capsys):

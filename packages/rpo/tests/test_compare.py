@@ -130,6 +130,10 @@ def test_mistakes_end_with_one_message(make_run, tmp_path):
         main(["compare", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="has nothing to compare yet: no training episode has ended"):
         main(["compare", str(make_run(1.0, windows=range(0), evaluated=False))])
+    run = RunFolder(make_run(1.0))
+    run.progress.unlink()
+    with pytest.raises(SystemExit, match=rf"{run.path} has nothing to compare: progress\.csv is missing"):
+        main(["compare", str(run.path)])
 
 
 def test_evaluation_that_cannot_be_read_is_told_with_its_file(make_run):

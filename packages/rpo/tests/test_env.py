@@ -116,6 +116,15 @@ def test_float32_environments_are_trained_too(lq):
         ((ID,), {"num_envs": 2.5}, ValueError, r"num_envs must be an integer >= 1. Got 2.5"),
         (("lq/Nothing-v0",), {"num_envs": 1}, ValueError, "there is no package 'lq'"),
         (("Nothing-v0",), {"num_envs": 1}, ValueError, "No environment 'Nothing-v0' is registered"),
+        (("Hopper",), {"num_envs": 1}, ValueError, r"'Hopper' is registered\. Did you mean diffenvs/Hopper-v0\?"),
+        (("ant-v0",), {"num_envs": 1}, ValueError, r"Did you mean diffenvs/Ant-v0\?"),
+        (
+            (ID,),
+            {"num_envs": 1, "learning_rate": 1e-3, "env_kwargs": {}},
+            TypeError,
+            r"RPO has no argument learning_rate, env_kwargs\. Settings go into config=dataclasses\.replace\(RPOConfig\."
+            r"for_env\(env_id\), \.\.\.\), and arguments of the environment into env=gymnasium\.make_vec\(",
+        ),
         ((3,), {}, TypeError, "env must be a differentiable VectorEnv, an id or an Env. Got int"),
         ((Single(),), {"num_envs": 1}, ValueError, "Single has no registered vector environment"),
         ((ID,), {"num_envs": 1, "policy": "CnnPolicy"}, ValueError, "Policy CnnPolicy unknown"),

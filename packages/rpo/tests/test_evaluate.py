@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
-from small_runs import ENV, train
+from gymnasium.spaces import Box
+from small_runs import ENV, small_config, train
+from systems import Pendulum
 
 from rpo import RPO, CheckpointError, evaluate, resume
 from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
 from rpo.making import make_vector_env
+from rpo.recording import record_episode
 from rpo.resume import checkpoint_files
 
 
@@ -85,6 +89,19 @@ def test_checkpoint_that_the_training_deletes_meanwhile_is_left_out(run, monkeyp
         path.unlink()
     with pytest.raises(CheckpointError, match="There is no checkpoint that can be read"):
         resume.load_trained(run)
+
+
+def test_policy_is_not_evaluated_or_recorded_where_it_cannot_act(lq, tmp_path):
+    policy = RPO(lq(2), small_config(RPO), seed=0).policy
+    other = lq(1)
+    other.single_action_space = Box(-1, 1, (2,))
+    for function in (evaluate, partial(record_episode, replay=tmp_path / "replay.html")):
+        with pytest.raises(ValueError, match=r"The policy has observations of shape \(2,\), and env of shape \(3,\)"):
+            function(policy, Pendulum(1))
+        with pytest.raises(TypeError, match=r"env must be a VectorEnv, such as gymnasium\.make_vec returns\. Got str"):
+            function(policy, ENV)
+        with pytest.raises(ValueError, match=r"The policy has actions of shape \(1,\), and env of shape \(2,\)"):
+            function(policy, other)
 
 
 def test_mistakes_end_with_one_message(run, tmp_path):

@@ -40,12 +40,13 @@ class Run:
         Raises
         ------
         ValueError
-            If there is no run, or none that has logged a return.
+            If there is no run, or it has no log, or no return in it.
         """
         folder = RunFolder(path)
         settings = folder.read_settings()
-        rows = read_progress(folder.progress) if folder.progress.exists() else []
-        rows = [row for row in rows if row.get("rollout/ep_rew_mean")]
+        if not folder.progress.exists():
+            raise ValueError(f"{path} has nothing to compare: {folder.progress.name} is missing.")
+        rows = [row for row in read_progress(folder.progress) if row.get("rollout/ep_rew_mean")]
         if not rows:
             raise ValueError(f"{path} has nothing to compare yet: no training episode has ended.")
         return cls(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
-from rpo.policy import ActingPolicy, make_generator
+from rpo.policy import ActingPolicy, make_generator, require_spaces
 
 POLICIES = ("deterministic", "stochastic")
 """How an evaluated policy may act: with its most likely actions, or with samples."""
@@ -65,13 +65,16 @@ def evaluate(
 
     Raises
     ------
+    TypeError
+        If `env` is no vector environment.
     ValueError
-        If `episodes` or `max_steps` is less than 1; if the environments say that they have no such time limit, before
-        the first step; or if an episode has not ended after as many steps.
+        If the policy is for other spaces, or `episodes` or `max_steps` is less than 1; if the environments say that
+        they have no such time limit, before the first step; or if an episode has not ended after as many steps.
     """
     for name, value in (("episodes", episodes), ("max_steps", max_steps)):
         if value < 1:
             raise ValueError(f"{name} must be an integer >= 1. Got {value}.")
+    require_spaces(policy, env)
     require_time_limit(env, max_steps)
     generator = make_generator(policy.device, seed)
     wanted = (episodes + torch.arange(env.num_envs, device=env.device)) // env.num_envs

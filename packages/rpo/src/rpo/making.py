@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rpo.env import DifferentiableVectorEnv, check_env
 from rpo.logs import plain
-from rpo.presets import preset_named
+from rpo.presets import PAPER, preset_named
 from rpo.vec_env import TorchVecEnv
 
 AnyEnv = DifferentiableVectorEnv | TorchVecEnv | VecNormalize | gymnasium.Env | str
@@ -52,9 +52,16 @@ def import_namespace(env_id: str) -> None:
     if module:
         _import(module, env_id)
     if name not in gymnasium.registry:
-        known = sorted(key for key in gymnasium.registry if key.startswith(f"{namespace}/")) if namespace else []
-        hint = f" {namespace} has {', '.join(known)}." if known else ""
-        raise ValueError(f"No environment {env_id!r} is registered.{hint}")
+        raise ValueError(f"No environment {env_id!r} is registered.{_hint(namespace, name)}")
+
+
+def _hint(namespace: str, name: str) -> str:
+    """Return what ids there are in a namespace, or, without one, which tasks of the presets an id may stand for."""
+    if not namespace:
+        meant = [task for task in PAPER.tasks if name.lower() in task.lower()]
+        return f" Did you mean {' or '.join(meant)}?" if meant else ""
+    known = sorted(key for key in gymnasium.registry if key.startswith(f"{namespace}/"))
+    return f" {namespace} has {', '.join(known)}." if known else ""
 
 
 def _import(module: str, env_id: str) -> None:

@@ -3,7 +3,9 @@
 from typing import Any, NoReturn, Protocol
 
 import torch
+from gymnasium import Space
 from gymnasium.spaces import Box
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
@@ -48,6 +50,11 @@ def make_generator(device: torch.device, seed: int | None) -> torch.Generator:
 class ActingPolicy(Protocol):
     """What evaluates and deploys a policy of any algorithm: it acts on what an environment shows."""
 
+    observation_space: Space
+    """Of one environment."""
+    action_space: Space
+    """Of one environment."""
+
     @property
     def device(self) -> torch.device:
         """Device of the networks."""
@@ -56,6 +63,24 @@ class ActingPolicy(Protocol):
     def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""
         ...
+
+
+def require_spaces(policy: ActingPolicy, env: object) -> None:
+    """Check that a policy can act in an environment.
+
+    Raises
+    ------
+    TypeError
+        If it is no vector environment.
+    ValueError
+        If its observations or actions have other shapes than the policy's.
+    """
+    if not isinstance(env, VectorEnv):
+        raise TypeError(f"env must be a VectorEnv, such as gymnasium.make_vec returns. Got {type(env).__name__}.")
+    spaces = (policy.observation_space, env.single_observation_space), (policy.action_space, env.single_action_space)
+    for name, (own, its) in zip(("observations", "actions"), spaces, strict=True):
+        if own.shape != its.shape:
+            raise ValueError(f"The policy has {name} of shape {own.shape}, and env of shape {its.shape}.")
 
 
 class SavedWithModel:

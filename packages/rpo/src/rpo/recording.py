@@ -10,7 +10,7 @@ import torch
 
 from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
 from rpo.files import replacing
-from rpo.policy import ActingPolicy, make_generator
+from rpo.policy import ActingPolicy, make_generator, require_spaces
 
 VIDEO_FPS = 30
 """Frames a second of videos, or the environment's own rate where that is lower."""
@@ -52,12 +52,15 @@ def record_episode(
 
     Raises
     ------
+    TypeError
+        If `env` is no vector environment.
     ValueError
-        If there is more than one environment, or it has no replays or frames; if it says that it has no such time
-        limit, before the first step; or if the episode has not ended after as many steps.
+        If the policy is for other spaces; if there is more than one environment, or it has no replays or frames; if it
+        says that it has no such time limit, before the first step; or if the episode has not ended after as many steps.
     ImportError
         If what writes videos is missing; the message says what to install.
     """
+    require_spaces(policy, env)
     if env.num_envs != 1:
         raise ValueError(f"env must be a single environment. Got {env.num_envs}.")
     require_time_limit(env, max_steps)

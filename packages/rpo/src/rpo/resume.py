@@ -77,11 +77,13 @@ def steps_done(folder: RunFolder) -> int:
     return max([0, *logged, *map(steps_of, checkpoint_files(folder.checkpoints)[:1])])
 
 
-def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[ModelT, list[Path]]:
+def load_first(folder: RunFolder, paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[ModelT, list[Path]]:
     """Load the first file that can be read; say on stderr why others before it could not.
 
     Parameters
     ----------
+    folder
+        Of the run that is to have them, for a message.
     paths
         Files, the best first.
     load
@@ -104,7 +106,8 @@ def load_first(paths: Iterable[Path], load: Callable[[Path], ModelT]) -> tuple[M
         except CheckpointError as error:
             print(f"skipping a file: {error}", file=sys.stderr)
             reasons[path] = error
-    raise CheckpointError(" ".join(["There is no checkpoint that can be read.", *map(str, reasons.values())]))
+    none = f"There is no checkpoint that can be read in {folder.path}."
+    raise CheckpointError(" ".join([none, *map(str, reasons.values())]))
 
 
 def load_trained(folder: RunFolder, device: torch.device | str = "auto") -> PersistentModel[Any]:
@@ -134,7 +137,7 @@ def load_trained(folder: RunFolder, device: torch.device | str = "auto") -> Pers
     algorithm = algorithm_of(folder.read_settings().algorithm)
     trained = {path: steps(path) for path in (folder.model, *checkpoint_files(folder.checkpoints))}
     files = sorted((path for path in trained if trained[path] >= 0), key=trained.__getitem__, reverse=True)
-    return load_first(files, lambda path: algorithm.load(path, device=device))[0]
+    return load_first(folder, files, lambda path: algorithm.load(path, device=device))[0]
 
 
 def set_aside(path: Path) -> None:

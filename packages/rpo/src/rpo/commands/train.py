@@ -17,6 +17,7 @@ from rpo.algorithms import ALGORITHMS, algorithm_of
 from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.commands import mistakes
 from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
+from rpo.commands.numbers import Count
 from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv, require_time_limit
 from rpo.files import remove_unfinished
@@ -52,7 +53,7 @@ class TrainOptions(Generic[ConfigT]):
     """Environment id; the package that its namespace names is imported, or the module of `module:id`."""
     preset: Literal[tuple(PRESETS)] = DEFAULT_PRESET  # type: ignore[valid-type]
     """Where defaults come from: the paper, the paper but for HandReorient, or smaller networks for a first look."""
-    steps: int = 300_000
+    steps: Count = 300_000
     """Environment steps to train for, over all resumptions."""
     seed: int = 0
     """Seed of networks, noise, minibatches and environments."""
@@ -62,7 +63,7 @@ class TrainOptions(Generic[ConfigT]):
     """Keywords of the environment, such as: observe_action=false action_cost=0."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """Folder of a run to continue; only --steps, --checkpoint-every and --keep-checkpoints may differ."""
-    checkpoint_every: int = 50_000
+    checkpoint_every: Count = 50_000
     """Environment steps between two checkpoints."""
     keep_checkpoints: int = 3
     """Checkpoints to keep, the last ones."""
@@ -90,13 +91,15 @@ def parse_env_args(pairs: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a pair has no name or no equals sign.
+        If a pair has no name or no equals sign, or is the number of environments.
     """
     result = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not (name.isidentifier() and equals):
             raise ValueError(f"--env-args takes name=value. Got {pair!r}.")
+        if name == "num_envs":
+            raise ValueError(f"The number of environments is no keyword of theirs: use --num-envs {text}.")
         try:
             result[name] = json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
         except json.JSONDecodeError:
@@ -146,6 +149,7 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
     for name in ("steps", "checkpoint_every", "keep_checkpoints"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1. Got {getattr(options, name)}.")
+    env_args = parse_env_args(options.env_args)
     import_namespace(options.env)
     num_envs = options.num_envs
     if num_envs is None:
@@ -154,7 +158,7 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
         algorithm=algorithm_of(options.algo).__name__,
         env=options.env,
         num_envs=num_envs,
-        env_args=parse_env_args(options.env_args),
+        env_args=env_args,
         steps=options.steps,
         seed=options.seed,
         config=options.config,
@@ -163,21 +167,21 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
 
 
 def prepare_env(settings: RunSettings) -> DifferentiableVectorEnv:
-    """Make the environment and take one step, which compiles what it simulates with, and say how long that took.
+    """Make the environment and take one step, which may compile what it simulates with, and say how long that took.
 
     Raises
     ------
     ValueError
         If it has no time limit: the evaluation at the end of the training may never end.
     """
-    print("compiling simulation kernels (first run only)... ", end="", flush=True)
+    print("first step of the environments (on first use it may compile their simulation)", flush=True)
     start = time.perf_counter()
     env = make_vector_env(settings.env, settings.num_envs, **settings.env_args)
     require_time_limit(env)
     raw, _ = env.reset(seed=settings.seed)
     env.step_grad(raw.new_zeros(env.num_envs, *(env.single_action_space.shape or ())))
     env.detach()
-    print(f"{time.perf_counter() - start:.1f} s", flush=True)
+    print(f"first step taken after {time.perf_counter() - start:.1f} s", flush=True)
     return env
 
 
@@ -196,7 +200,7 @@ def resume_model(folder: RunFolder, settings: RunSettings, env: DifferentiableVe
     if not files and not (folder.progress.exists() and read_progress(folder.progress)):
         return algorithm(env, settings.config, seed=settings.seed, device=settings.device)
     model, refused = load_first(
-        files, lambda path: algorithm.load_training(path, env, settings.device, seed=settings.seed)
+        folder, files, lambda path: algorithm.load_training(path, env, settings.device, seed=settings.seed)
     )
     for path in refused:
         set_aside(path)
