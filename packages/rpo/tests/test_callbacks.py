@@ -143,6 +143,8 @@ def test_outputs_of_all_kinds_show_the_same_numbers(model, tmp_path, capsys):
     lines = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [line["time/total_timesteps"] for line in lines] == [16, 32, 48]
+    times = [float(row["time/time_elapsed"]) for row in table]  # [s]; each window has some milliseconds
+    assert 0 < times[0] < times[1] < times[2] < 60
     for name in ("rollout/ep_rew_mean", "rollout/ep_len_mean", "train/kl"):
         expected = [line[name] for line in lines if name in line]
         assert [float(row[name]) for row in table if row[name]] == pytest.approx(expected)

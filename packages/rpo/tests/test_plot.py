@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from rpo import RPOConfig, SAPOConfig, plotting
 from rpo.cli import main
 from rpo.comparison import Run, group_runs
 from rpo.logs import ProgressTable, read_progress
-from rpo.runs import RunFolder, RunSettings
+from rpo.runs import RunFolder, RunSettings, write_json
 
 WINDOWS = 8
 
@@ -39,6 +40,24 @@ def make_run(tmp_path):
 def draw(paths):
     """Axes of the drawn figure, which is not written."""
     return plotting.training(group_runs(Run.read(path) for path in paths), []).axes
+
+
+def assert_legible(figure):
+    """Assert that no panel is squeezed, and that panels with their texts and the key are whole and do not overlap."""
+    figure.draw_without_rendering()  # warns where the layout does not work out
+    drawn = [axes for axes in figure.axes if axes.axison]
+    page, panels = figure.bbox.padded(1.0), [axes.get_window_extent() for axes in drawn]
+    assert all(panel.width > 0.2 * page.width and panel.height > 150 for panel in panels)
+    boxes = [axes.get_tightbbox() for axes in drawn]
+    boxes += [key.get_window_extent() for owner in (*figure.axes, *figure.subfigs) for key in keys_of(owner)]
+    assert len(boxes) == len(drawn) + len(figure.subfigs)
+    assert all(page.x0 < box.x0 and box.x1 < page.x1 and page.y0 < box.y0 and box.y1 < page.y1 for box in boxes)
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
+
+
+def keys_of(owner):
+    keys = [owner.get_legend()] if isinstance(owner, Axes) else owner.legends
+    return [key for key in keys if key is not None]
 
 
 def column(path, name):
@@ -82,7 +101,7 @@ def test_seeds_of_an_algorithm_become_one_curve_with_a_band(make_run):
         box = band.get_paths()[0].vertices[:, 1]
         assert box.min() == pytest.approx((mean - std).min())
         assert box.max() == pytest.approx((mean + std).max())
-    assert [text.get_text() for text in axes[5].get_legend().get_texts()] == ["RPO, 3 seeds"]
+    assert [text.get_text() for text in axes[5].get_legend().get_texts()] == ["RPO, 3\N{NO-BREAK SPACE}seeds"]
 
 
 def test_seeds_with_other_points_are_compared_where_all_have_some(make_run):
@@ -101,11 +120,37 @@ def test_algorithms_share_panels_and_tasks_do_not(make_run):
         make_run(env="a/C-v0", algorithm="SAPO", config=SAPOConfig(), clipping=False),
     ]
     axes = draw(paths)
-    assert [len(panel.lines) for panel in axes] == [2, 2, 2, 1, 2, 2, 1, 1, 1, 0, 1, 1]
+    assert [len(panel.lines) for panel in axes] == [2, 2, 2, 1, 2, 0, 1, 1, 1, 0, 1, 0]
     assert [text.get_text() for text in axes[9].texts] == ["not logged"]
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes[0].lines]
     assert all(first != second for first, second in zip(*looks, strict=True))
     assert axes[6].lines[0].get_color() == axes[0].lines[1].get_color()
+
+
+def test_pictures_of_runs_that_differ_in_much_are_legible(make_run, tmp_path):
+    paths = [make_run(env="a/C-v0"), make_run(algorithm="SAPO", config=SAPOConfig())]
+    for k in range(5):
+        config = RPOConfig(hidden_sizes=(k + 1, 8), policy_epochs=k + 1, kl_coef=k / 8, learning_rate=0.1 + k)
+        run = make_run(config=config, steps=80_000 * k, env_args={"action_cost": k / 8, "early_termination": k == 0})
+        write_json(RunFolder(run).evaluation, {name: {"mean": 1000.0 * k} for name in plotting.POLICIES})
+        paths.append(run)
+    for chosen in (paths[1:], paths[:4:3]):  # six groups of one task; two tasks
+        groups = group_runs(Run.read(path) for path in chosen)
+        assert_legible(plotting.comparison(groups, tmp_path / "comparison.png"))
+        assert_legible(plotting.training(groups, []))
+
+
+def test_long_names_stand_in_the_key_only(make_run, tmp_path):
+    paths = [make_run(config=RPOConfig(policy_epochs=k)) for k in (1, 2)]
+    paths += [make_run(seed=7, env="a/C-v0"), make_run(algorithm="SAPO", config=SAPOConfig())]
+    figure = plotting.comparison(group_runs(Run.read(path) for path in paths), tmp_path / "comparison.png")
+    ticks = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes[1::2]]
+    assert ticks == [["RPO 1", "RPO 2", "SAPO"], ["RPO"]]
+    keys = [
+        [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in keys_of(b)[0].texts] for b in figure.subfigs
+    ]
+    first = ["RPO 1 (policy_epochs=1), 1 seed", "RPO 2 (policy_epochs=2), 1 seed", "SAPO, 1 seed"]
+    assert keys == [first, ["RPO, 1 seed"]]
 
 
 def test_pictures_are_png_and_svg_on_solid_white(make_run, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """What all first-order algorithms do: learn in windows, step optimisers, log. No maths."""
 
 import contextlib
-import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -10,12 +9,12 @@ from typing import Self
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from rpo import objectives, returns, schedules
 from rpo.env import DifferentiableVectorEnv
+from rpo.logs import dump_progress
 from rpo.model import FirstOrderConfigT, FirstOrderModel
 from rpo.optimizers import FiniteAdamW
 from rpo.rollout import Rollout, collect
@@ -249,13 +248,4 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the last window's numbers, and the counts since the last output, to the logger's outputs."""
-        assert self.ep_info_buffer is not None
-        elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
-        if self.ep_info_buffer:
-            self.logger.record("rollout/ep_rew_mean", safe_mean([episode["r"] for episode in self.ep_info_buffer]))
-            self.logger.record("rollout/ep_len_mean", safe_mean([episode["l"] for episode in self.ep_info_buffer]))
-        self.logger.record("time/iterations", iteration, exclude="tensorboard")
-        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))
-        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(step=self.num_timesteps)
+        dump_progress(self, iteration)

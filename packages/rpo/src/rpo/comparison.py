@@ -125,6 +125,11 @@ class Group:
     runs: tuple[Run, ...]
     """The runs, by seed."""
 
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm, with which the label begins."""
+        return self.runs[0].settings.algorithm
+
     def evaluated(self, policy: str) -> Aggregate | None:
         """Return the statistics of the runs' evaluated mean returns, for one of `POLICIES`."""
         return Aggregate.of([run.evaluation[policy]["mean"] for run in self.runs if run.evaluation])

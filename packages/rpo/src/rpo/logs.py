@@ -2,13 +2,16 @@
 
 import csv
 import io
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
+from stable_baselines3.common.utils import safe_mean
 
 from rpo.files import replacing
 
@@ -20,6 +23,26 @@ def read_progress(path: Path) -> list[dict[str, str]]:
     """
     text = path.read_text()
     return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def dump_progress(model: BaseAlgorithm, iteration: int) -> None:
+    """Write the numbers of a window, and how far training has come, to the outputs of a model's logger.
+
+    As the algorithms of Stable-Baselines3 do it, but with the time in parts of a second [s]: a window may be shorter.
+    """
+    episodes, logger = model.ep_info_buffer, model.logger
+    assert episodes is not None
+    elapsed = max((time.time_ns() - model.start_time) / 1e9, sys.float_info.epsilon)
+    if episodes:
+        logger.record("rollout/ep_rew_mean", safe_mean([episode["r"] for episode in episodes]))
+        logger.record("rollout/ep_len_mean", safe_mean([episode["l"] for episode in episodes]))
+    if model.ep_success_buffer:
+        logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
+    logger.record("time/iterations", iteration, exclude="tensorboard")
+    logger.record("time/fps", int((model.num_timesteps - model._num_timesteps_at_start) / elapsed))
+    logger.record("time/time_elapsed", round(elapsed, 3), exclude="tensorboard")
+    logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
+    logger.dump(step=model.num_timesteps)
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from torch.distributions import Normal, kl_divergence
 
 from rpo import checkpoint, random_streams
 from rpo.config import AlgorithmConfig, require, require_integer, require_number
+from rpo.logs import dump_progress
 from rpo.making import AnyEnv
 from rpo.normalization import EPSILON
 from rpo.optimizers import FiniteAdamW, StepGuard
@@ -208,7 +209,8 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write to the logger's outputs; a resumed `learn` goes on counting windows where it was interrupted."""
-        super().dump_logs((self.num_timesteps - self._num_timesteps_at_start) // (self.config.horizon * self.n_envs))
+        window = self.config.horizon * self.n_envs
+        dump_progress(self, (self.num_timesteps - self._num_timesteps_at_start) // window)
 
     # ----------------------------------------------------------------------------------------------------- files
 
