@@ -109,6 +109,8 @@ def test_mistakes_end_with_one_message(run, tmp_path):
         main(["evaluate"])
     with pytest.raises(SystemExit, match=r"--episodes must be >= 1. Got 0"):
         main(["evaluate", str(run.path), "--episodes", "0"])
+    with pytest.raises(SystemExit, match=r"--seeds must differ. Got 1 2 1"):
+        main(["evaluate", str(run.path), "--seeds", "1", "2", "1"])
     with pytest.raises(SystemExit, match=r"There is no run in .*nowhere: config.json is missing"):
         main(["evaluate", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match=r"`device` must be .* Got 'gpu'"):

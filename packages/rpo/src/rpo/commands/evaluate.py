@@ -103,5 +103,7 @@ def run(args: Sequence[str]) -> None:
             raise ValueError("rpo evaluate needs the folder of a run.")
         if options.episodes < 1:
             raise ValueError(f"--episodes must be >= 1. Got {options.episodes}.")
+        if len(set(options.seeds)) < len(options.seeds):
+            raise ValueError(f"--seeds must differ. Got {' '.join(map(str, options.seeds))}.")
         for path in options.runs:
             evaluate_run(path, options)
