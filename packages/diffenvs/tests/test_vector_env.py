@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 
 import gymnasium
 import numpy as np
@@ -286,6 +287,7 @@ def test_importing_the_package_loads_neither_torch_nor_warp():
 
 def test_the_package_has_the_names_it_declares():
     assert [name for name in diffenvs.__all__ if not hasattr(diffenvs, name)] == []
+    assert diffenvs.__version__ == metadata.version("diffenvs")
     with pytest.raises(AttributeError, match="module 'diffenvs' has no attribute 'colour'"):
         diffenvs.colour  # noqa: B018
 

@@ -2,12 +2,14 @@ import dataclasses
 import json
 import re
 import sys
+from importlib import metadata
 
 import gymnasium
 import pytest
 import torch
 from small_runs import SMALL, only_run, rows_of, train
 
+import rpo
 from rpo import RPO, objectives, plotting
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import COMMANDS, main
@@ -169,6 +171,14 @@ def test_unknown_command_lists_the_known(capsys):
     main([])
     out = capsys.readouterr().out
     assert all(f"  {name} " in out and command.summary in out for name, command in COMMANDS.items())
+
+
+def test_version_is_that_of_the_distribution(capsys):
+    assert rpo.__version__ == metadata.version("rpo-rl")
+    main(["--version"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"rpo-rl {rpo.__version__}"
+    assert f"torch {metadata.version('torch')}" in lines
 
 
 def interrupt(*_, **__):

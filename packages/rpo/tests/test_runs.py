@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from small_runs import SMALL, train
 
+import rpo
 from rpo import RPOConfig
 from rpo.cli import main
 from rpo.commands.train import parse_train
 from rpo.logs import read_progress
 from rpo.runs import RunFolder, RunSettings
+from rpo.versions import versions
 
 
 def interrupt(*_, **__):
@@ -39,6 +41,24 @@ def test_run_that_cannot_be_prepared_leaves_no_folder(tmp_path, settings, monkey
     with pytest.raises(KeyboardInterrupt):
         RunFolder.create(tmp_path, settings)
     assert not list((tmp_path / "a/B-v0/rpo").iterdir())
+
+
+def test_run_says_where_it_comes_from_and_older_ones_that_do_not_are_resumed(tmp_path):
+    run = train(tmp_path, "--steps", "16", "--preset", "small")
+    settings = run.read_settings()
+    assert settings.preset == "small"
+    assert settings.versions == versions()
+    assert settings.versions["rpo-rl"] == rpo.__version__
+    values = json.loads(run.settings.read_text())
+    values["versions"] = {"rpo-rl": "0.0.1"}
+    run.settings.write_text(json.dumps(values))
+    main(["train", "--resume", str(run.path), "--steps", "32"])
+    assert (run.read_settings().preset, run.read_settings().versions) == ("small", {"rpo-rl": "0.0.1"})
+    del values["preset"], values["versions"]
+    run.settings.write_text(json.dumps(values))
+    main(["train", "--resume", str(run.path), "--steps", "48"])
+    assert (run.read_settings().preset, run.read_settings().versions) == (None, None)
+    assert run.read_evaluation()["steps"] == 48
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, settings, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from diffenvs.registration import TASKS, register_task, register_tasks
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from diffenvs.tasks.base import AbstractTask
 
 __all__ = ["TASKS", "AbstractTask", "DiffVectorEnv", "Model", "Simulator", "register_task"]
+
+__version__ = importlib.metadata.version("diffenvs")
 
 _LAZY = {
     "AbstractTask": "diffenvs.tasks.base",

@@ -13,6 +13,7 @@ from rpo.rpo import RPO, RPOConfig
 from rpo.sapo import SAPO, SAPOConfig
 from rpo.shac import SHAC, SHACConfig
 from rpo.vec_env import TorchVecEnv
+from rpo.versions import VERSION
 
 __all__ = [
     "PPO",
@@ -33,3 +34,5 @@ __all__ = [
     "TorchVecEnv",
     "evaluate",
 ]
+
+__version__ = VERSION

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpo.commands import compare, evaluate, plot, record, train
+from rpo.versions import versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     commands = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     hint = "rpo COMMAND --help lists the options of a command."
-    return "\n".join(["usage: rpo COMMAND [OPTIONS]", "", "commands:", *commands, "", hint])
+    return "\n".join(["usage: rpo COMMAND [OPTIONS]", "       rpo --version", "", "commands:", *commands, "", hint])
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -57,6 +58,9 @@ def main(args: Sequence[str] | None = None) -> None:
         args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):
         print(usage())
+        return
+    if args[0] == "--version":
+        print("\n".join(f"{name} {version}" for name, version in versions().items()))
         return
     if args[0] not in COMMANDS:
         sys.exit(f"rpo: there is no command {args[0]!r}.\n\n{usage()}")

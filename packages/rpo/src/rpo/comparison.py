@@ -58,10 +58,12 @@ class Run:
         )
 
     def setting_values(self) -> dict[str, Any]:
-        """Return all that decides how the run goes, by name, but for task, algorithm, seed and device."""
+        """Return what runs are compared by, by name, but for task, algorithm, seed and device."""
         values = dataclasses.asdict(self.settings)
         config, env_args = values.pop("config"), values.pop("env_args")
-        own = {name: value for name, value in values.items() if name not in ("env", "algorithm", "seed", "device")}
+        others = {field.name for field in dataclasses.fields(self.settings) if not field.compare}
+        others |= {"env", "algorithm", "seed", "device"}
+        own = {name: value for name, value in values.items() if name not in others}
         return {**own, **{f"env_args.{name}": value for name, value in env_args.items()}, **config}
 
 

@@ -29,7 +29,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All that decides how a run goes."""
+    """All that decides how a run goes, and where it comes from, by which runs are not compared."""
 
     algorithm: str
     """Name of the algorithm's class."""
@@ -47,6 +47,10 @@ class RunSettings:
     """Settings of the algorithm."""
     device: str = "auto"
     """Device of the networks; auto is the environment's."""
+    preset: str | None = dataclasses.field(default=None, compare=False)
+    """Where the settings come from that the user did not give; None where the run is older than this entry."""
+    versions: dict[str, str] | None = dataclasses.field(default=None, compare=False)
+    """Versions of the packages that began the run, by distribution; None likewise."""
 
     @property
     def title(self) -> str:

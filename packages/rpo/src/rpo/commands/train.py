@@ -32,6 +32,7 @@ from rpo.progress import ProgressDisplay
 from rpo.recording import record_episode
 from rpo.resume import TrainingCheckpoints, checkpoint_files, load_first, set_aside, steps_done, steps_of
 from rpo.runs import RunFolder, RunSettings, write_json
+from rpo.versions import versions
 
 DEFAULT_ALGO = "rpo"
 DEFAULT_ENV = "diffenvs/Ant-v0"
@@ -163,6 +164,8 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
         seed=options.seed,
         config=options.config,
         device=options.device,
+        preset=options.preset,
+        versions=versions(),
     )
 
 
@@ -261,7 +264,7 @@ def prepare(
     else:
         claims.enter_context(folder.claimed())
         model = resume_model(folder, settings, env)
-        settings.write(folder.settings)
+        dataclasses.replace(folder.read_settings(), steps=settings.steps).write(folder.settings)
         print(f"resuming at {model.num_timesteps:,} steps")
     print(f"run folder: {folder.path}")
     return model, folder
