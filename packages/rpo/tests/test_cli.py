@@ -206,6 +206,14 @@ def test_interruption_before_the_training_leaves_nothing(tmp_path, monkeypatch, 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_interruption_of_any_command_ends_it_with_a_message(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setitem(COMMANDS, command, dataclasses.replace(COMMANDS[command], run=interrupt))
+    with pytest.raises(SystemExit, match="130"):
+        main([command, str(tmp_path)])
+    assert capsys.readouterr().err == "\nrpo: interrupted.\n"
+
+
 def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install rpo-rl\[plots\]"):

@@ -57,7 +57,7 @@ def interruption(capsys, function, *args, status=128 + signal.SIGINT):
         function(*args)
     assert error.value.code == status
     message = capsys.readouterr().err
-    assert "rpo: interrupted " in message
+    assert "rpo: interrupted; " in message
     return message
 
 
@@ -124,7 +124,7 @@ def test_interrupted_training_says_how_to_continue_even_before_its_first_window(
     with monkeypatch.context() as patch:
         patch.setattr(ProgressDisplay, moment, interrupt)
         message = interruption(capsys, train, tmp_path / "part", "--steps", "64")
-    assert "with a checkpoint of 0 steps" in message
+    assert "the newest checkpoint is of 0 steps" in message
     main(command_of(message))
     assert_same_result(only_run(tmp_path / "part"), whole)
 
@@ -135,7 +135,7 @@ def test_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(train_command, "train", interrupt)
         message = interruption(capsys, train, tmp_path / "part", "--steps", "64")
-    assert "before the first checkpoint" in message
+    assert "there is no checkpoint yet" in message
     part = only_run(tmp_path / "part")
     assert not checkpoint_files(part.checkpoints)
     main(command_of(message))
@@ -285,7 +285,7 @@ def test_signal_ends_the_training_after_its_window_and_nothing_is_lost(tmp_path,
         signals_at(patch, [number], steps=36)  # the first step of the third window, after the checkpoint at 32
         args = ["--steps", "96", "--checkpoint-every", "10000"]
         message = interruption(capsys, lambda: train(tmp_path / "part", *args, algo=algo), status=128 + number)
-    assert "with a checkpoint of 48 steps. Continue with" in message
+    assert "the newest checkpoint is of 48 steps. Continue with" in message
     assert [signal.getsignal(known) for known in StopSignals.SIGNALS] == handlers
     main(command_of(message))
     assert_same_result(only_run(tmp_path / "part", algo), whole)
@@ -309,7 +309,7 @@ def test_second_ctrl_c_ends_the_training_at_once(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         signals_at(patch, [signal.SIGINT, signal.SIGINT], steps=52)
         message = interruption(capsys, train, tmp_path / "part", "--steps", "96")
-    assert "with a checkpoint of 32 steps. Continue with" in message
+    assert "the newest checkpoint is of 32 steps. Continue with" in message
     main(command_of(message))
     assert_same_result(only_run(tmp_path / "part"), whole)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpo.commands import compare, evaluate, plot, record, train
+from rpo.interruption import exit_interrupted
 from rpo.versions import versions
 
 
@@ -64,7 +65,10 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     if args[0] not in COMMANDS:
         sys.exit(f"rpo: there is no command {args[0]!r}.\n\n{usage()}")
-    COMMANDS[args[0]].run(list(args[1:]))
+    try:
+        COMMANDS[args[0]].run(list(args[1:]))
+    except KeyboardInterrupt:
+        exit_interrupted(".")
 
 
 def search_working_folder() -> None:

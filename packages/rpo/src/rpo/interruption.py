@@ -1,11 +1,12 @@
-"""Signals end a training between two windows, where it can be saved without a loss."""
+"""What signals end: a training between two windows, where it is saved without a loss, and other programs at once."""
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 NOTICE = b"\nstopping at the end of this window, with a checkpoint; Ctrl-C again stops at once\n"
 
@@ -66,3 +67,9 @@ class StopSignals(contextlib.AbstractContextManager["StopSignals"]):
         """Raise TrainingStopped if there was a signal."""
         if self.received is not None:
             raise TrainingStopped(self.received)
+
+
+def exit_interrupted(message: str, number: int = signal.SIGINT) -> NoReturn:
+    """End the program with a message, with the status that shells give one that the signal has ended."""
+    print(f"\nrpo: interrupted{message}", file=sys.stderr)
+    sys.exit(128 + number)

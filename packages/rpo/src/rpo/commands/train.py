@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from tyro.conf import arg
@@ -21,7 +21,7 @@ from rpo.commands.numbers import Count
 from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv, require_time_limit
 from rpo.files import remove_unfinished
-from rpo.interruption import StopSignals, TrainingStopped
+from rpo.interruption import StopSignals, TrainingStopped, exit_interrupted
 from rpo.logs import read_progress
 from rpo.making import import_namespace, make_vector_env, registered_id
 from rpo.optimizers import NonFiniteError
@@ -338,7 +338,7 @@ def run(args: Sequence[str]) -> None:
                     return
                 model, folder = prepare(options, settings, folder, claims)
         except KeyboardInterrupt:
-            exit_interrupted("before the training began.", signal.SIGINT)
+            exit_interrupted(" before the training began.")
         train_and_report(model, settings, folder, options)
 
 
@@ -354,7 +354,7 @@ def train_and_report(
         sys.exit(f"\nrpo: {error} The training ends here; its state is in {checkpoint_files(folder.checkpoints)[0]}.")
     except KeyboardInterrupt as interruption:
         number = interruption.number if isinstance(interruption, TrainingStopped) else signal.SIGINT
-        exit_interrupted(f"{newest_checkpoint(folder)} {go_on}", number)
+        exit_interrupted(f"; {newest_checkpoint(folder)} {go_on}", number)
     except OSError as error:  # a disk that is full, above all
         sys.exit(f"\nrpo: {error}. The files of the run are as they were before. {go_on}")
 
@@ -362,10 +362,4 @@ def train_and_report(
 def newest_checkpoint(folder: RunFolder) -> str:
     """Say of how many steps the newest checkpoint of a run is."""
     files = checkpoint_files(folder.checkpoints)
-    return f"with a checkpoint of {steps_of(files[0]):,} steps." if files else "before the first checkpoint."
-
-
-def exit_interrupted(where: str, number: int) -> NoReturn:
-    """End the program with a message, and with the status of shells for one that a signal has ended."""
-    print(f"\nrpo: interrupted {where}", file=sys.stderr)
-    sys.exit(128 + number)
+    return f"the newest checkpoint is of {steps_of(files[0]):,} steps." if files else "there is no checkpoint yet."
