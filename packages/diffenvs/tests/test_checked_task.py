@@ -73,10 +73,10 @@ NORM = "must have norm 1 to within 0.001. Those of environments {} have"
 WRONG = [
     ("start_q", lambda q: q[:3], ValueError, r"must be 8 finite numbers. Got \(0.0, 0.0, 0.0\)"),
     ("start_q", lambda q: (*q[:7], torch.nan), ValueError, "must be 8 finite numbers"),
-    ("start_q", lambda q: (*q[:6], 0.5, 0.0), ValueError, NORM.format("0")),
+    ("start_q", lambda q: (*q[:6], 0.5, 0.0), ValueError, "must have norm 1 to within 0.001. Got 0.5"),
     ("reset", lambda made: made[0], TypeError, "must be a tuple of coordinates and velocities. Got Tensor"),
     ("reset", first(lambda q: q[:, 1:]), ValueError, SHAPE.format(r"\(3, 8\)", r"\(3, 7\)")),
-    ("reset", first(lambda q: q[0]), ValueError, SHAPE.format(r"\(3, 8\)", r"\(8,\)")),
+    ("reset", first(lambda q: q[0]), ValueError, r"a row for each environment, \(3, 8\), as `start_q.expand\(3, -1\)`"),
     ("reset", first(lambda q: q.numpy()), TypeError, "must be a tensor. Got ndarray"),
     ("reset", first(lambda q: 0.5 * q), ValueError, NORM.format("0, 1, 2")),
     ("reset", first(lambda q: q / 0.0), ValueError, r"must be finite and within .-1e\+06. It is not in 0, 1, 2"),

@@ -10,7 +10,7 @@ from simulators import MATERIAL, body
 from torch import Tensor
 
 from diffenvs.model import Actuator, Joint, JointType, Model, Sphere
-from diffenvs.tables import describe, page
+from diffenvs.tables import describe, main, page
 from diffenvs.tasks.base import AbstractTask, Entry
 from diffenvs.tasks.hopper import Hopper
 
@@ -153,3 +153,25 @@ def test_task_without_source_is_refused():
     exec("@dataclass(frozen=True)\nclass Typed(Hopper):\n    def terminated(self, x): return x > 0", names)
     with pytest.raises(ValueError, match=r"described from their source\. That of Typed\S* is in no file"):
         describe(names["Typed"](), "")
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["diffenvs/Snake-v0"], "Environment `Snake` doesn't exist in namespace diffenvs"),
+        (["nowhere:me/Snake-v0"], "No module named 'nowhere'"),
+        (["CartPole-v1"], "no task has the id 'CartPole-v1'"),
+    ],
+)
+def test_mistakes_end_with_one_line(ids, message, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        main(ids)
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"python -m diffenvs.tables: {message}")
+
+
+def test_help_says_what_is_described(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: python -m diffenvs.tables [-h] [id ...]")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -215,3 +216,30 @@ def test_fields_that_cannot_be_checked_are_refused():
 
 def test_fields_of_json_give_the_same_task_as_those_of_python():
     assert Ant.from_fields(target=[1, 2, 3], action_cost=1) == Ant(target=(1.0, 2.0, 3.0), action_cost=1.0)
+
+
+class Undecorated(Hopper):
+    weight: float = 2.0
+    action_cost = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untyped(Hopper):
+    action_cost = 0.5
+
+
+class Renamed(Hopper):
+    NOTE: ClassVar[str] = "no field"
+
+
+def test_fields_that_a_class_would_ignore_are_refused():
+    with pytest.raises(TypeError, match="fields of Undecorated would be ignored: weight, action_cost"):
+        Undecorated()
+    with pytest.raises(TypeError, match=r"fields of Untyped would be ignored: action_cost\. .* a type after the name"):
+        Untyped()
+    assert Renamed().action_cost == Hopper().action_cost
+
+
+def test_unknown_entry_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"the observation of Hopper has no entry 'tail'\. Its entries are height, "):
+        Hopper.entry(torch.zeros(1, Hopper.observation_size()), "tail")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -376,3 +377,11 @@ def test_a_broken_environment_is_named_under_next_step(broken, message):
 def test_one_environment_is_too_few_to_check():
     with pytest.raises(AssertionError, match="at least two environments"):
         check_vector_env(Pushed(num_envs=1))
+
+
+def test_what_is_no_differentiable_vector_environment_is_refused_with_what_it_lacks():
+    lacks = "device, step_grad, detach, get_state, set_state"
+    with pytest.raises(AssertionError, match=f"CartPoleVectorEnv is no differentiable vector env.*: it has no {lacks}"):
+        check_vector_env(gymnasium.make_vec("CartPole-v1", num_envs=2))
+    with pytest.raises(AssertionError, match="it has no num_envs, device, single_observation_space"):
+        check_vector_env(gymnasium.make("CartPole-v1").unwrapped)

@@ -69,7 +69,8 @@ def test_a_task_that_is_made_already_needs_no_registration():
         (
             {"acton_cost": 1.0},
             TypeError,
-            "Hopper has no field 'acton_cost'. Its fields are early_termination, reset_noise, action_cost",
+            "Hopper has no field 'acton_cost'. Its fields are early_termination, reset_noise, action_cost, .*"
+            "Environments also take num_envs, device, dtype, .*, randomize, ",
         ),
     ],
 )
@@ -297,3 +298,7 @@ def test_episodes_of_an_id_are_as_long_as_it_is_registered():
     assert DiffVectorEnv("diffenvs/Ant-v0").max_episode_steps == 1000
     assert DiffVectorEnv(make_task("diffenvs/HandReorient-v0", {})).max_episode_steps == 1000
     assert DiffVectorEnv("diffenvs/Ant-v0", max_episode_steps=None).max_episode_steps is None
+
+
+def test_names_that_are_imported_on_first_use_are_listed():
+    assert set(diffenvs.__all__) <= set(dir(diffenvs))

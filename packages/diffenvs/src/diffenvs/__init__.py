@@ -33,4 +33,9 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_LAZY[name]), name)
 
 
+def __dir__() -> list[str]:
+    """List what is imported on first use too."""
+    return sorted({*globals(), *__all__})
+
+
 register_tasks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -58,8 +59,10 @@ def registered_steps(task: AbstractTask | str) -> int | None:
     return MAX_EPISODE_STEPS if spec is None else spec.max_episode_steps
 
 
-def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:
+def make_task(task: AbstractTask | str, fields: dict[str, Any], others: Sequence[str] = ()) -> AbstractTask:
     """Make a task of its id and fields; a task that is made already takes no fields.
+
+    An error that lists the known fields lists `others` beside them.
 
     Raises
     ------
@@ -80,4 +83,4 @@ def make_task(task: AbstractTask | str, fields: dict[str, Any]) -> AbstractTask:
     if isinstance(place, str):
         module, name = place.split(":")
         place = getattr(importlib.import_module(module), name)
-    return place.from_fields(**fields)  # pyright: ignore[reportAttributeAccessIssue]
+    return place.from_fields(others, **fields)  # pyright: ignore[reportAttributeAccessIssue]

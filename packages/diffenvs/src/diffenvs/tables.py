@@ -5,6 +5,7 @@ Ids of other tasks may be named, in Gymnasium's form with the module that regist
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import importlib
@@ -12,7 +13,6 @@ import inspect
 import itertools
 import math
 import re
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -224,5 +224,17 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {line} |" for line in cells)
 
 
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the page of the tasks that the arguments name; a mistake of the user ends the program with one message."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="id", help="of a task; all of diffenvs without any")
+    ids = parser.parse_args(args).ids
+    try:
+        text = page(ids or TASKS)
+    except (gymnasium.error.Error, ImportError, ValueError) as error:
+        parser.exit(1, f"{COMMAND}: {error}\n")
+    print(text, end="")
+
+
 if __name__ == "__main__":
-    print(page(sys.argv[1:] or TASKS), end="")
+    main()

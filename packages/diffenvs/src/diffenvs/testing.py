@@ -75,6 +75,10 @@ def check_vector_env(env: DifferentiableVectorEnv, *, steps: int = 64) -> None:
     AssertionError
         If the contract is broken; the message says which clause.
     """
+    names = [*DifferentiableVectorEnv.__annotations__, *vars(DifferentiableVectorEnv)]
+    missing = [name for name in names if not name.startswith("_") and not hasattr(env, name)]
+    lacks = ", ".join(missing)
+    _require(not missing, f"{type(env).__name__} is no differentiable vector environment: it has no {lacks}.")
     check = _Check(env, steps)
     check.spaces()
     check.reset()

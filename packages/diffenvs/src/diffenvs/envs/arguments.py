@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from diffenvs.envs.masks import rows
+
+
+def keywords_of(environment: type) -> list[str]:
+    """Return the names of the arguments of an environment beside the task and its fields."""
+    parameters = inspect.signature(environment).parameters.values()
+    return [p.name for p in parameters if p.name != "task" and p.kind is not p.VAR_KEYWORD]
 
 
 def check_autoreset(mode: str | AutoresetMode) -> AutoresetMode:

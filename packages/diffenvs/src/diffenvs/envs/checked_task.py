@@ -56,7 +56,7 @@ class CheckedTask:
         """Coordinates of the start pose, (nq,)."""
         what = self._what("start_q")
         start = torch.tensor(as_vector(what, self.task.start_q(), self._model.nq), **self._kind)
-        check_quaternions(what, start.unsqueeze(0), self._model.quaternions)
+        check_quaternions(what, start, self._model.quaternions)
         return start
 
     def reset(self, random: EnvRandom, start_q: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,13 @@ class CheckedTask:
     def _check_reset(self, what: str, made: tuple[Tensor, Tensor]) -> None:
         if not isinstance(made, (tuple, list)) or len(made) != 2:
             raise TypeError(f"{what} must be a tuple of coordinates and velocities. Got {type(made).__name__}.")
-        self._check(f"q of {what}", made[0], self._model.nq)
+        n, nq = self._num_envs, self._model.nq
+        if isinstance(made[0], Tensor) and made[0].shape == (nq,):
+            raise ValueError(
+                f"q of {what} must have a row for each environment, ({n}, {nq}), as `start_q.expand({n}, -1)` has. "
+                f"Got ({nq},), the shape of start_q."
+            )
+        self._check(f"q of {what}", made[0], nq)
         self._check(f"qd of {what}", made[1], self._model.nv)
         wrong = ~is_valid(*made)
         if wrong.any():

@@ -99,15 +99,16 @@ def is_valid(q: Tensor, qd: Tensor) -> Tensor:
 
 
 def check_quaternions(what: str, values: Tensor, columns: Sequence[int]) -> None:
-    """Raise ValueError, naming `what`, if quaternions in `values` (N, ...), by their first columns, are not unit."""
+    """Raise ValueError, naming `what`, if quaternions in `values`, by their first columns, are not unit.
+
+    The values are those of many environments, (N, ...), or of a single state, (...).
+    """
     for start in columns:
-        norm = torch.linalg.vector_norm(values.detach()[:, start : start + 4], dim=-1)
+        norm = torch.linalg.vector_norm(values.detach()[..., start : start + 4], dim=-1)
         wrong = ~((norm - 1.0).abs() <= UNIT_TOLERANCE)
         if wrong.any():
-            raise ValueError(
-                f"quaternions in {what} must have norm 1 to within {UNIT_TOLERANCE}. "
-                f"Those of environments {rows(wrong)} have not."
-            )
+            of_many = f"Those of environments {rows(wrong)} have not." if wrong.ndim else f"Got {float(norm):g}."
+            raise ValueError(f"quaternions in {what} must have norm 1 to within {UNIT_TOLERANCE}. {of_many}")
 
 
 def _check_like(name: str, value: Tensor, like: Tensor) -> None:

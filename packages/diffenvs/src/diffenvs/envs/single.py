@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from diffenvs.envs.arguments import keywords_of
 from diffenvs.envs.pictures import RENDER_MODES
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.registration import make_task
@@ -23,6 +24,11 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         A task, or the id of a registered one.
     device, dtype, randomize, render_mode, width, height, **task_fields
         As for :class:`~diffenvs.envs.vector.DiffVectorEnv`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As there, and if an argument is of many environments only.
     """
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 60}  # noqa: RUF012
@@ -39,8 +45,12 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         height: int = 480,
         **task_fields: Any,
     ) -> None:
+        own = keywords_of(DiffEnv)
+        for name in keywords_of(DiffVectorEnv):
+            if name in task_fields and name not in own:
+                raise TypeError(f"`{name}` is known to `gymnasium.make_vec` only: `gymnasium.make` makes one.")
         self._envs = DiffVectorEnv(
-            make_task(task, task_fields),
+            make_task(task, task_fields, own),
             device=device,
             dtype=dtype,
             autoreset_mode="Disabled",

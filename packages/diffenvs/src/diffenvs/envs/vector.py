@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from diffenvs.checks import check_count, check_device, check_dtype
-from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask
+from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask, keywords_of
 from diffenvs.envs.autoreset import StepResult, advance
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
@@ -101,7 +101,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         height: int = 480,
         **task_fields: Any,
     ) -> None:
-        self.task = make_task(task, task_fields)
+        self.task = make_task(task, task_fields, keywords_of(DiffVectorEnv))
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
         self.dtype = check_dtype(dtype)

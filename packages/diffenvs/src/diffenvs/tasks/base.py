@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import inspect
 import itertools
 import numbers
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -43,7 +45,8 @@ class AbstractTask(abc.ABC):
     Raises
     ------
     TypeError, ValueError
-        If a field has a value or is declared of the wrong type, or a number is not finite.
+        If a field has a value or is declared of the wrong type, a number is not finite, or a class has fields and is no
+        dataclass.
     """
 
     OBSERVATION: ClassVar[tuple[Entry, ...]]
@@ -64,13 +67,21 @@ class AbstractTask(abc.ABC):
 
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))
+        _check_declared(type(self), kinds)
         for field in dataclasses.fields(self):
             value = _checked(type(self).__name__, field.name, getattr(self, field.name), kinds[field.name])
             object.__setattr__(self, field.name, value)
 
     @classmethod
-    def from_fields(cls, **fields: Any) -> Self:
+    def from_fields(cls, others: Sequence[str] = (), /, **fields: Any) -> Self:
         """Make the task, refusing unknown fields by name.
+
+        Parameters
+        ----------
+        others
+            Names that are known where the fields come from, which an error lists beside the fields.
+        **fields
+            Values by name.
 
         Raises
         ------
@@ -80,7 +91,10 @@ class AbstractTask(abc.ABC):
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [f"'{name}'" for name in fields if name not in known]
         if unknown:
-            raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(known)}.")
+            more = f" Environments also take {', '.join(others)}." if others else ""
+            raise TypeError(
+                f"{cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(known)}.{more}"
+            )
         return cls(**fields)
 
     @classmethod
@@ -113,7 +127,8 @@ class AbstractTask(abc.ABC):
             if entry.name == name:
                 return observation[:, start] if entry.size == 1 else observation[:, start : start + entry.size]
             start += entry.size
-        raise ValueError(f"the observation of {cls.__name__} has no entry '{name}'.")
+        known = ", ".join(entry.name for entry in cls.OBSERVATION)
+        raise ValueError(f"the observation of {cls.__name__} has no entry '{name}'. Its entries are {known}.")
 
     @abc.abstractmethod
     def model(self) -> Model:
@@ -186,6 +201,22 @@ class AbstractTask(abc.ABC):
     def terminated(self, next_observation: Tensor) -> Tensor:
         """Whether the episode ends for good in this state, (N,) bool; by default it never does."""
         return torch.zeros_like(next_observation[:, 0], dtype=torch.bool)
+
+
+def _check_declared(task: type, kinds: dict[str, Any]) -> None:
+    """Raise TypeError if a class of the task has fields that would be ignored, by their kinds."""
+    fields = {field.name for field in dataclasses.fields(task)}
+    for cls in task.__mro__[: task.__mro__.index(AbstractTask)]:
+        constants = {name for name, kind in kinds.items() if ClassVar in (kind, typing.get_origin(kind))}
+        declared = [name for name in inspect.get_annotations(cls) if name not in constants]
+        known = declared if "__dataclass_fields__" in vars(cls) else []
+        given = dict.fromkeys([*declared, *(name for name in vars(cls) if name in fields)])
+        ignored = [name for name in given if name not in known]
+        if ignored:
+            raise TypeError(
+                f"fields of {cls.__name__} would be ignored: {', '.join(ignored)}. Write "
+                "`@dataclass(frozen=True, kw_only=True)` above the class, and a type after the name of each field."
+            )
 
 
 def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
