@@ -45,7 +45,9 @@ def test_record_writes_a_video_of_a_whole_episode(finished_run, capsys, needs_op
         steps, total, over = steps + 1, total + float(reward), bool(terminated | truncated)
     assert frames == (steps + 1) // 2
     assert seconds == pytest.approx(frames / 30, abs=0.05)
-    assert f"return {total:.1f}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("plays an episode of RPO on diffenvs/Hopper-v0, seed 0, and draws it, up to a minute ...\n")
+    assert f"return {total:.1f}" in out
 
 
 def test_record_without_a_video_names_the_replay_only(finished_run, capsys):
@@ -53,7 +55,9 @@ def test_record_without_a_video_names_the_replay_only(finished_run, capsys):
     video, before = folder / "video.mp4", folder.joinpath("replay.html").read_bytes()
     video.write_bytes(b"of another time")
     cli.main(["record", str(folder), "--no-video", "--seed", "6"])
-    assert capsys.readouterr().out.splitlines()[1:] == [f"  {folder / 'replay.html'}"]
+    start, _, *files = capsys.readouterr().out.splitlines()
+    assert start == "plays an episode of RPO on diffenvs/Hopper-v0, seed 0 ..."
+    assert files == [f"  {folder / 'replay.html'}"]
     assert folder.joinpath("replay.html").read_bytes() != before
     video.unlink()
 

@@ -42,6 +42,7 @@ def run(args: Sequence[str]) -> None:
         files = {"video": folder.video} if options.video else {}
         files["replay"] = folder.replay
         env = make_vector_env(settings.env, 1, **(settings.env_args | frames))
+        print(f"plays an episode of {settings.title}{', and draws it, up to a minute' * options.video} ...", flush=True)
         try:
             total = record_episode(
                 model.policy,
