@@ -5,8 +5,8 @@ Environments start from states that random actions have led to; episodes do not 
 
 - Error: derivatives of returns along random directions of the actions, in float64, against central differences,
   relative to the norm of the gradient. Of the step sizes the best counts for each direction. A difference is wrong
-  itself where a contact opens or closes between its ends, which the worst direction may show. In float32: distance of
-  the gradients from those in float64.
+  itself where a contact opens or closes, or the return jumps, between its ends, which the worst direction may show. In
+  float32: distance of the gradients from those in float64.
 - Variance: the gradient of the expected return to the means of normal distributions, whose tanh the actions are, is
   estimated from single samples: through the simulator, and by REINFORCE with the returns to come and the mean of the
   other samples as baseline. The ratio of the two estimates' variances, each summed over the means, is how many times
@@ -29,6 +29,8 @@ WARM_UP = 20
 """Control steps of random actions before a window."""
 FD_STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
 """Of central differences, in units of the action."""
+GROWTH = 5.0
+"""Of a difference at the smallest step over that at the one before, beyond which it crosses a jump: there it is ten."""
 STATES = 16
 """From which variances are estimated; their mean is reported."""
 STD = 0.3
@@ -45,6 +47,8 @@ class Quality:
     """Of the analytic derivatives, relative."""
     worst_error: float
     """The largest."""
+    jumps: bool
+    """Whether the difference along that direction grows as its step shrinks."""
     float32_error: float
     """Median distance of the gradient in float32, relative."""
     variance_ratio: float
@@ -87,8 +91,8 @@ def gradient(env: DiffVectorEnv, state: State, actions: Tensor) -> Tensor:
     return torch.autograd.grad(rewards(env, state, leaf).sum(), leaf)[0]
 
 
-def errors(env: DiffVectorEnv, single: DiffVectorEnv, state: State, horizon: int) -> tuple[Tensor, Tensor]:
-    """Relative errors of derivatives and of gradients in float32, (N,) each."""
+def errors(env: DiffVectorEnv, single: DiffVectorEnv, state: State, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Relative errors of derivatives, whether differences jump, and errors of gradients in float32, (N,) each."""
     actions = uniform(env, horizon, seed=horizon)
     direction = torch.randn(actions.shape, generator=torch.Generator().manual_seed(horizon), dtype=env.dtype)
     exact = gradient(env, state, actions)
@@ -100,8 +104,9 @@ def errors(env: DiffVectorEnv, single: DiffVectorEnv, state: State, horizon: int
             for step in FD_STEPS
         ]
     error = (torch.stack(differences) - slope).abs().amin(0) / norm
+    jumps = (differences[-1].abs() > GROWTH * differences[-2].abs()) & (error > FD_STEPS[0])
     rounded = gradient(single, converted(state, single.dtype), actions.to(single.dtype))
-    return error, (rounded - exact).norm(dim=(0, 2)) / norm
+    return error, jumps, (rounded - exact).norm(dim=(0, 2)) / norm
 
 
 def estimates(env: DiffVectorEnv, state: State, horizon: int) -> tuple[Tensor, Tensor]:
@@ -134,22 +139,30 @@ def measure(task: str, horizons: Sequence[int], num_envs: int, samples: int) -> 
     crowd = warm_states(many)
     result = {}
     for horizon in horizons:
-        error, rounding = errors(exact, single, state, horizon)
+        error, jumps, rounding = errors(exact, single, state, horizon)
         through, reinforce = (x.double().var(1).sum(-1).mean() for x in estimates(many, crowd, horizon))
         result[horizon] = Quality(
-            error.median().item(), error.max().item(), rounding.median().item(), (reinforce / through).item()
+            median_error=error.median().item(),
+            worst_error=error.max().item(),
+            jumps=bool(jumps[error.argmax()]),
+            float32_error=rounding.median().item(),
+            variance_ratio=(reinforce / through).item(),
         )
     for env in (exact, single, many):
         env.close()
     return result
 
 
-def table(results: dict[str, dict[int, Quality]], field: str, pattern: str) -> str:
-    """One field as a table in Markdown: a row for each task, a column for each horizon."""
+def table(results: dict[str, dict[int, Quality]], field: str, pattern: str, star: str = "") -> str:
+    """One field as a table in Markdown: a row for each task, a column for each horizon, a star where one is set."""
     horizons = list(next(iter(results.values())))
     lines = [("task", *map(str, horizons)), ("---",) * (len(horizons) + 1)]
     for task, row in results.items():
-        lines.append((f"`{task}`", *(pattern.format(getattr(row[horizon], field)) for horizon in horizons)))
+        cells = [
+            pattern.format(getattr(row[horizon], field)) + "\\*" * getattr(row[horizon], star, False)
+            for horizon in horizons
+        ]
+        lines.append((f"`{task}`", *cells))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -171,7 +184,10 @@ samples each for the variances. Columns are lengths of the window in control ste
 
 ## Error in float64, worst direction
 
-{table(results, "worst_error", "{:.0e}")}
+{table(results, "worst_error", "{:.0e}", "jumps")}
+
+\\* The return jumps along this direction, nearer than the smallest step: the difference grows as its step shrinks, and
+says nothing about the derivative.
 
 ## Distance of the gradient in float32, median
 

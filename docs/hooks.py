@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
 LEFT = re.compile(r'class="arithmatex"|:math:|\.\. math::')
 CODE = re.compile(r"<(pre|code)\b.*?</\1>", flags=re.DOTALL)
+OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
 TASK = re.compile(r"^## \w+/(\w+)-v\d+$", flags=re.MULTILINE)
 
 
@@ -32,7 +33,11 @@ MADE = {"command_line.md": command_line.sections, "examples.md": examples}
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Fill the pages that are made from code, and show each task's picture below its headline."""
+    """Fill the pages that are made from code, and show each task's picture below its headline.
+
+    Links to files of the repository, for readers of the source, are text on the site.
+    """
+    markdown = OUTSIDE.sub(r"\1", markdown)
     if page.file.src_uri in MADE:
         return f"{markdown}\n{MADE[page.file.src_uri]()}"
     if page.file.src_uri != "tasks.md":

@@ -37,9 +37,24 @@ def test_error_of_a_wrong_gradient_is_seen(script, monkeypatch):
     state = script["warm_states"](env)
     exact = script["gradient"](env, state, script["uniform"](env, 2, seed=2))
     monkeypatch.setitem(script["errors"].__globals__, "gradient", lambda env, *_: 1.01 * exact.to(env.dtype))
-    error, rounding = script["errors"](env, env, state, 2)
+    error, jumps, rounding = script["errors"](env, env, state, 2)
     assert error.median() > 1e-3
+    assert not jumps.any()
     assert rounding.max() == 0.0
+
+
+def test_return_that_jumps_is_told_from_a_wrong_gradient(script, monkeypatch):
+    env = script["make_env"]("diffenvs/Hopper-v0", 8, "float64")
+    state, rewards = script["warm_states"](env), script["rewards"]
+    edge = script["uniform"](env, 2, seed=2)[0, :, 0]
+
+    def jumping(env, state, actions):
+        step = torch.where(torch.arange(8) < 2, (actions[0][:, 0] > edge).double().detach(), 0.0)
+        return rewards(env, state, actions) + step
+
+    monkeypatch.setitem(script["errors"].__globals__, "rewards", jumping)
+    _, jumps, _ = script["errors"](env, env, state, 2)
+    assert jumps.tolist() == [True] * 2 + [False] * 6
 
 
 def test_both_estimates_have_the_same_mean(script):
