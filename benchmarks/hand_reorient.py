@@ -2,7 +2,8 @@
 
 Rewarped, on which the coefficients of the paper were chosen, cuts the graph of all environments whenever one of them is
 reset. The first table is of short trainings with and without that. The second says how uneven the gradients of an
-untrained policy's windows are. The others compare trained policies with an untrained one.
+untrained policy's windows are. The others compare trained policies with an untrained one: returns, and how far
+the cube is from its goal.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from rpo.rollout import collect
 ENV = "diffenvs/HandReorient-v0"
 SEED = 1_000_000
 """Of the evaluations."""
+LOOKS = (0, 50, 100, 300, 590)
+"""Control steps of an episode, which has 600, at which the cube's orientation is looked at."""
 
 
 class CutEnv(DiffVectorEnv):
@@ -78,6 +81,23 @@ def compared(name: str, found: Evaluation, untrained: Evaluation) -> list[str]:
     return [name, f"{returns.mean():.1f} ± {returns.std():.1f}", f"{found.lengths.mean():.0f}", gain]
 
 
+def angles(model: RPO, env: DiffVectorEnv) -> list[str]:
+    """Return the median angle from the cube to its goal [rad] and how many environments count, at the steps `LOOKS`.
+
+    Those count whose first episode goes on; the policy is deterministic.
+    """
+    observation, _ = env.reset(seed=SEED)
+    running = torch.ones(env.num_envs, dtype=torch.bool)
+    found = []
+    for step in range(max(LOOKS) + 1):
+        if step in LOOKS:
+            sine = env.task.entry(observation[running], "relative_rotation")[:, 0:3].norm(dim=-1)
+            found.append(f"{2.0 * sine.clamp(max=1.0).asin().median():.2f} ({int(running.sum())})")
+        observation, _, terminated, truncated, _ = env.step(model.policy.act(observation, deterministic=True))
+        running &= ~(terminated | truncated)
+    return found
+
+
 def table(*rows: list[str]) -> None:
     """Print a table; the first row is its head."""
     for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]):
@@ -110,6 +130,8 @@ def main() -> None:
         }
         rows = [compared(name, its, found["untrained"]) for name, its in found.items()]
         table([policy, "return", "length", "standard errors"], *rows)
+    env = DiffVectorEnv(ENV, num_envs=options.episodes)
+    table(["angle after steps", *map(str, LOOKS)], *([name, *angles(model, env)] for name, model in models.items()))
 
 
 if __name__ == "__main__":

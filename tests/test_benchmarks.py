@@ -73,7 +73,11 @@ def test_table_of_the_hand_compares_exact_gradients_with_cut_ones(printed):
     median, mean, largest, share = table.pop(4)
     assert 0.0 < float(median) < float(mean) < float(largest)
     assert 100 / 8 <= float(share.rstrip("%")) <= 100
-    names = ["gradients", "exact", "cut", "median norm", "deterministic", "untrained", "stochastic", "untrained"]
+    looks, looked = table[-2:]
+    assert (looks[1], looked[1][-4:]) == ("0", " (2)")
+    assert 0.0 < float(looked[1][:-4]) <= math.pi
+    names = ["gradients", "exact", "cut", "median norm"]
+    names += [name for head in ("deterministic", "stochastic", "angle after steps") for name in (head, "untrained")]
     assert [row[0] for row in table] == names
     for row in table[1:3]:
         assert all(math.isfinite(float(value)) for value in row[1:])
