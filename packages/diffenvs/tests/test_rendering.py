@@ -1,6 +1,9 @@
 """Frames: real pictures of the state. Without OpenGL on the system they cannot be drawn, and the tests say so."""
 
 import itertools
+import subprocess
+import sys
+import textwrap
 
 import gymnasium
 import numpy as np
@@ -200,3 +203,15 @@ def test_without_a_mode_nothing_is_drawn():
         assert env.render() is None
     with pytest.raises(ValueError, match=r"`height` must be a positive integer\. Got 0"):
         DiffVectorEnv("diffenvs/Ant-v0", height=0)
+
+
+def test_triton_can_be_imported_after_a_frame():
+    pytest.importorskip("triton", reason="this PyTorch comes without Triton")
+    code = """
+        import gymnasium, diffenvs
+        env = gymnasium.make("diffenvs/Hopper-v0", render_mode="rgb_array")
+        env.reset()
+        assert env.render().any()
+        import triton
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

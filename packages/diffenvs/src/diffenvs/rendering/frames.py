@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
+import importlib
 import os
 import sys
 import weakref
@@ -186,6 +188,10 @@ def _make_context(width: int, height: int) -> Any:
         chosen = next((name for name, library in LIBRARIES.items() if ctypes.util.find_library(library)), None)
         if chosen is None:
             raise RuntimeError(f"found none of {', '.join(LIBRARIES.values())} to draw with. {ADVICE}")
+    # Mesa's software renderer and Triton, which PyTorch for CUDA imports late, bring an LLVM each. Triton's crashes the
+    # process where Mesa's was loaded before it; the other way round both work.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
     try:
         if chosen == "egl":
             from mujoco.egl import GLContext
