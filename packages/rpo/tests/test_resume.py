@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 from full_disk import disk_with_room_for
-from small_runs import EPOCHS, assert_same_result, only_run, rows_of, train
+from small_runs import EPOCHS, assert_same_result, only_run, rows_of, small_config, train
 
+from rpo import RPO
 from rpo.algorithms import ALGORITHMS, algorithm_of
 from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
-from rpo.interruption import StopSignals
+from rpo.interruption import StopSignals, TrainingStopped
 from rpo.persistence import PersistentModel
 from rpo.progress import ProgressDisplay
-from rpo.resume import checkpoint_files
+from rpo.resume import TrainingCheckpoints, checkpoint_files
 from rpo.runs import RunFolder
 
 HERE = Path(__file__).parent
@@ -454,3 +455,31 @@ def test_simulated_run_that_was_killed_at_random_moments_equals_one_that_never_w
         process, _ = start("--resume", str(part.path))
     end(process)
     assert_same_result(part, whole)
+
+
+def test_copy_of_a_checkpoint_under_another_name_is_none(tmp_path):
+    for name in ("steps_000000000032.zip", "steps_000000000064.zip", "steps_000000000064_backup.zip"):
+        (tmp_path / name).touch()
+    names = [path.name for path in checkpoint_files(tmp_path)]
+    assert names == ["steps_000000000064.zip", "steps_000000000032.zip"]
+
+
+def test_signal_that_comes_while_it_is_looked_for_ends_the_next_window_with_a_checkpoint(tmp_path, lq):
+    class Late(StopSignals):
+        looks = 0
+
+        @property
+        def received(self):
+            self.looks += 1
+            return signal.SIGTERM if self.looks > 1 else None
+
+        @received.setter
+        def received(self, number):
+            pass
+
+    checkpoints = TrainingCheckpoints(tmp_path, 10**6, 2, Late())
+    model = RPO(lq(4), small_config(RPO), seed=0)
+    with pytest.raises(TrainingStopped):
+        model.learn(160, callback=checkpoints)
+    assert model.num_timesteps == 16
+    assert checkpoint_files(tmp_path)[0].name == "steps_000000000016.zip"

@@ -1,6 +1,7 @@
 """Checkpoints of a training: written while it runs, and the newest readable one found again."""
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,12 +12,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rpo.algorithms import algorithm_of
 from rpo.checkpoint import CheckpointError, trained_steps
-from rpo.interruption import StopSignals
+from rpo.interruption import StopSignals, TrainingStopped
 from rpo.logs import read_progress
 from rpo.persistence import PersistentModel
 from rpo.runs import RunFolder
 
 ModelT = TypeVar("ModelT")
+CHECKPOINT = re.compile(r"steps_\d+\.zip")
+"""Names of training checkpoints; a copy of one under another name is none."""
 
 
 class TrainingCheckpoints(BaseCallback):
@@ -47,9 +50,11 @@ class TrainingCheckpoints(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if self.signals.received is not None or self.model.num_timesteps - self._last >= self.every:
+        number = self.signals.received  # read once: a signal after this ends the next window
+        if number is not None or self.model.num_timesteps - self._last >= self.every:
             self.save()
-        self.signals.stop_if_received()
+        if number is not None:
+            raise TrainingStopped(number)
 
     def save(self) -> None:
         """Write a checkpoint of where the training stands, and delete the oldest beyond `keep`."""
@@ -62,7 +67,7 @@ class TrainingCheckpoints(BaseCallback):
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """Return the training checkpoints of a folder, newest first."""
-    return sorted(folder.glob("steps_*.zip"), reverse=True)
+    return sorted((path for path in folder.glob("steps_*.zip") if CHECKPOINT.fullmatch(path.name)), reverse=True)
 
 
 def steps_of(path: Path) -> int:

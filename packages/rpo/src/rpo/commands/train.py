@@ -294,7 +294,7 @@ def train(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder,
             raise
         checkpoints.save()
         model.save(folder.model)
-        signals.stop_if_received()
+    signals.stop_if_received()  # after the block: before its end there could be another signal
 
 
 def report(model: PersistentModel[Any], settings: RunSettings, folder: RunFolder) -> None:
