@@ -12,10 +12,19 @@ pytest.register_assert_rewrite("small_runs")
 
 from systems import LinearQuadratic  # noqa: E402
 
+from rpo.commands import train as train_command  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def _quick_report(monkeypatch):
+    """Four episodes at the end of a training of the command line, and no picture."""
+    monkeypatch.setattr(train_command, "EPISODES", 4)
+    monkeypatch.setattr(train_command, "learning_curve", lambda *_: None)
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Trainings that take a moment, those of the command line above all, and what two of them can be compared by."""
 
 import json
+import re
+import signal
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rpo import PPO, checkpoint
 from rpo.cli import main
 from rpo.logs import read_progress
+from rpo.progress import ProgressDisplay
 from rpo.resume import checkpoint_files
 from rpo.runs import RunFolder
 
@@ -74,3 +78,34 @@ def assert_same_result(run, other):
     models = [checkpoint.read(folder.model)[1] for folder in (run, other)]
     assert all(models[0][name].equal(models[1][name]) for name in models[0])
     assert json.loads(run.evaluation.read_text()) == json.loads(other.evaluation.read_text())
+
+
+def resume(run, *args):
+    main(["train", "--resume", str(run.path), *args])
+
+
+def command_of(message):
+    (command,) = re.findall("Continue with: rpo (.*)", message)
+    return command.split()
+
+
+def interruption(capsys, function, *args, status=128 + signal.SIGINT):
+    """Return what is said when a command is interrupted."""
+    with pytest.raises(SystemExit) as error:
+        function(*args)
+    assert error.value.code == status
+    message = capsys.readouterr().err
+    assert "rpo: interrupted; " in message
+    return message
+
+
+def signals_at(monkeypatch, numbers, steps):
+    """Send signals in the middle of the window in which the training has taken so many steps."""
+
+    def on_step(display):
+        if display.num_timesteps == steps:
+            for number in numbers:
+                signal.raise_signal(number)
+        return True
+
+    monkeypatch.setattr(ProgressDisplay, "_on_step", on_step)

@@ -10,7 +10,7 @@ import torch
 from small_runs import SMALL, only_run, rows_of, train
 
 import rpo
-from rpo import RPO, objectives, plotting
+from rpo import RPO, evaluate, objectives, plotting
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import COMMANDS, main
 from rpo.commands import train as train_command
@@ -100,11 +100,21 @@ def test_steps_may_be_written_with_an_exponent(text):
     assert isinstance(options.steps, int)
 
 
-@pytest.mark.parametrize("text", ["1.5", "many", "nan", "inf", "1e-1"])
+@pytest.mark.parametrize("text", ["1.5", "many", "nan", "inf", "1e-1", "1e1000000"])
 def test_steps_that_are_no_integer_are_told(capsys, text):
     with pytest.raises(SystemExit):
         main(["train", "--steps", text])
     assert f"{text!r} is not an integer" in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_endless_episode_in_the_report_is_told_with_where_the_model_is(tmp_path, monkeypatch, endless):
+    def evaluated(model, *_, **__):
+        return evaluate(model.policy, endless(1), max_steps=60)
+
+    monkeypatch.setattr(train_command, "evaluate_model", evaluated)
+    with pytest.raises(SystemExit, match=r"has not ended after 60 steps.* its model is .*model\.zip"):
+        train(tmp_path, "--steps", "32")
+    assert RPO.load(only_run(tmp_path).model).num_timesteps == 32
 
 
 def test_setting_that_is_not_valid_is_told(tmp_path, capsys):

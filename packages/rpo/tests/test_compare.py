@@ -38,10 +38,10 @@ def groups_of(*paths):
     return group_runs(Run.read(path) for path in paths)
 
 
-def test_group_has_the_runs_that_differ_in_seed_device_and_origin_only(make_run):
+def test_group_has_the_runs_that_differ_in_seed_device_module_and_origin_only(make_run):
     paths = [
         make_run(1.0, seed=1, preset="paper", versions={"torch": "2.13.0"}),
-        make_run(2.0, seed=0, device="cpu"),
+        make_run(2.0, seed=0, device="cpu", env="some.module:a/B-v0"),
         make_run(3.0, config=RPOConfig(kl_coef=0.0)),
         make_run(4.0, env="a/C-v0"),
         make_run(5.0, env="a/C-v0", env_args={"cost": 0}, steps=160),

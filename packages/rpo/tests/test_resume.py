@@ -3,63 +3,41 @@
 import errno
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from full_disk import disk_with_room_for
-from small_runs import EPOCHS, assert_same_result, only_run, rows_of, small_config, train
+from small_runs import (
+    EPOCHS,
+    assert_same_result,
+    command_of,
+    interruption,
+    only_run,
+    resume,
+    rows_of,
+    signals_at,
+    train,
+)
 
-from rpo import RPO
 from rpo.algorithms import ALGORITHMS, algorithm_of
 from rpo.checkpoint import trained_steps
 from rpo.cli import main
 from rpo.commands import train as train_command
-from rpo.interruption import StopSignals, TrainingStopped
 from rpo.persistence import PersistentModel
 from rpo.progress import ProgressDisplay
-from rpo.resume import TrainingCheckpoints, checkpoint_files
+from rpo.resume import checkpoint_files
 from rpo.runs import RunFolder
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def _quick_report(monkeypatch):
-    """Four episodes, and no picture."""
-    monkeypatch.setattr(train_command, "EPISODES", 4)
-    monkeypatch.setattr(train_command, "learning_curve", lambda *_: None)
-
-
 quick = pytest.mark.usefixtures("_quick_report")
-
-
-def resume(run, *args):
-    main(["train", "--resume", str(run.path), *args])
 
 
 def interrupt(*_, **__):
     raise KeyboardInterrupt
-
-
-def command_of(message):
-    (command,) = re.findall("Continue with: rpo (.*)", message)
-    return command.split()
-
-
-def interruption(capsys, function, *args, status=128 + signal.SIGINT):
-    """Return what is said when a command is interrupted."""
-    with pytest.raises(SystemExit) as error:
-        function(*args)
-    assert error.value.code == status
-    message = capsys.readouterr().err
-    assert "rpo: interrupted; " in message
-    return message
 
 
 @quick
@@ -96,6 +74,13 @@ def test_last_checkpoints_are_kept(tmp_path, keep):
 
 
 @quick
+def test_copy_of_a_checkpoint_under_another_name_is_none(tmp_path):
+    for name in ("steps_000000000032.zip", "steps_000000000064.zip", "steps_000000000064_backup.zip"):
+        (tmp_path / name).touch()
+    names = [path.name for path in checkpoint_files(tmp_path)]
+    assert names == ["steps_000000000064.zip", "steps_000000000032.zip"]
+
+
 def test_resume_is_refused_where_it_cannot_be_exact(tmp_path):
     run = train(tmp_path, "--steps", "32")
     for changed in (("--gamma", "0.5"), ("--device", "cpu"), ("--seed", "3"), ("--num-envs", "2")):
@@ -261,81 +246,6 @@ def test_run_that_took_the_rest_of_a_window_too_is_finished(tmp_path, capsys):
     assert "is finished: its 60 steps are done" in capsys.readouterr().out
 
 
-# --------------------------------------------------------------------------------------------------------- signals
-
-
-def signals_at(monkeypatch, numbers, steps):
-    """Send signals in the middle of the window in which the training has taken so many steps."""
-
-    def on_step(display):
-        if display.num_timesteps == steps:
-            for number in numbers:
-                signal.raise_signal(number)
-        return True
-
-    monkeypatch.setattr(ProgressDisplay, "_on_step", on_step)
-
-
-@quick
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_ctrl_c_ends_the_training_after_its_window_and_nothing_is_lost(tmp_path, monkeypatch, capsys, algo):
-    whole = train(tmp_path / "whole", "--steps", "96", algo=algo)
-    handlers = [signal.getsignal(known) for known in StopSignals.SIGNALS]
-    with monkeypatch.context() as patch:
-        signals_at(patch, [signal.SIGINT], steps=36)  # the first step of the third window, after the checkpoint at 32
-        args = ["--steps", "96", "--checkpoint-every", "10000"]
-        message = interruption(capsys, lambda: train(tmp_path / "part", *args, algo=algo))
-    assert "the newest checkpoint is of 48 steps. Continue with" in message
-    assert [signal.getsignal(known) for known in StopSignals.SIGNALS] == handlers
-    main(command_of(message))
-    assert_same_result(only_run(tmp_path / "part", algo), whole)
-
-
-@quick
-def test_sigterm_in_the_last_window_leaves_the_report_to_the_next_call(tmp_path, monkeypatch, capsys):
-    whole = train(tmp_path / "whole", "--steps", "64")
-    with monkeypatch.context() as patch:
-        signals_at(patch, [signal.SIGTERM], steps=52)
-        message = interruption(capsys, train, tmp_path / "part", "--steps", "64", status=128 + signal.SIGTERM)
-    part = only_run(tmp_path / "part")
-    assert not part.evaluation.exists()
-    main(command_of(message))
-    assert_same_result(part, whole)
-
-
-@quick
-def test_second_ctrl_c_ends_the_training_at_once(tmp_path, monkeypatch, capsys):
-    whole = train(tmp_path / "whole", "--steps", "96")
-    with monkeypatch.context() as patch:
-        signals_at(patch, [signal.SIGINT, signal.SIGINT], steps=52)
-        message = interruption(capsys, train, tmp_path / "part", "--steps", "96")
-    assert "the newest checkpoint is of 32 steps. Continue with" in message
-    main(command_of(message))
-    assert_same_result(only_run(tmp_path / "part"), whole)
-
-
-def test_repeated_sigterm_lets_the_window_end_and_ignored_signals_stay_ignored():
-    with StopSignals() as signals:
-        for _ in range(2):
-            signal.raise_signal(signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with StopSignals() as signals:
-            signal.raise_signal(signal.SIGINT)
-        assert signals.received is None
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@quick
-def test_training_in_another_thread_leaves_signals_alone(tmp_path):
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(train, tmp_path, "--steps", "32").result()
-    assert trained_steps(run.model) == 32
-
-
 # ------------------------------------------------------------------------------------------------------- full disk
 
 
@@ -455,31 +365,3 @@ def test_simulated_run_that_was_killed_at_random_moments_equals_one_that_never_w
         process, _ = start("--resume", str(part.path))
     end(process)
     assert_same_result(part, whole)
-
-
-def test_copy_of_a_checkpoint_under_another_name_is_none(tmp_path):
-    for name in ("steps_000000000032.zip", "steps_000000000064.zip", "steps_000000000064_backup.zip"):
-        (tmp_path / name).touch()
-    names = [path.name for path in checkpoint_files(tmp_path)]
-    assert names == ["steps_000000000064.zip", "steps_000000000032.zip"]
-
-
-def test_signal_that_comes_while_it_is_looked_for_ends_the_next_window_with_a_checkpoint(tmp_path, lq):
-    class Late(StopSignals):
-        looks = 0
-
-        @property
-        def received(self):
-            self.looks += 1
-            return signal.SIGTERM if self.looks > 1 else None
-
-        @received.setter
-        def received(self, number):
-            pass
-
-    checkpoints = TrainingCheckpoints(tmp_path, 10**6, 2, Late())
-    model = RPO(lq(4), small_config(RPO), seed=0)
-    with pytest.raises(TrainingStopped):
-        model.learn(160, callback=checkpoints)
-    assert model.num_timesteps == 16
-    assert checkpoint_files(tmp_path)[0].name == "steps_000000000016.zip"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
+from systems import ScaledReward
 
 from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
 from rpo.algorithms import ALGORITHMS
@@ -101,12 +102,13 @@ def test_evaluation_counts_the_first_whole_episodes_of_each_environment(model, l
 
 
 @pytest.mark.parametrize("limit", [None, 100_001])
-def test_environment_without_a_time_limit_is_not_evaluated(model, lq, limit):
-    env = lq(3, max_episode_steps=limit)
-    message = f"`max_episode_steps` of LinearQuadratic must be an integer <= 100,000: .* Got {limit}"
+@pytest.mark.parametrize("wrapper", [lambda env: env, lambda env: ScaledReward(env, 2.0)])
+def test_environment_without_a_time_limit_is_not_evaluated(model, lq, limit, wrapper):
+    env = wrapper(lq(3, max_episode_steps=limit))
+    message = f"`max_episode_steps` of {type(env).__name__} must be an integer <= 100,000: .* Got {limit}"
     with pytest.raises(ValueError, match=message):
         evaluate(model.policy, env)
-    assert env.steps == 0
+    assert env.unwrapped.steps == 0
 
 
 @pytest.mark.parametrize("episodes", [3, 7])

@@ -169,8 +169,8 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
         If two runs of a group have the same seed: they would count as independent.
     """
     grouped: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (run.settings.env, run.settings.algorithm, run.settings.seed)):
-        key = [run.settings.env, run.settings.algorithm, sorted(run.setting_values().items())]
+    for run in sorted(runs, key=lambda run: (run.settings.task, run.settings.algorithm, run.settings.seed)):
+        key = [run.settings.task, run.settings.algorithm, sorted(run.setting_values().items())]
         grouped.setdefault(json.dumps(key), []).append(run)
     groups = list(grouped.values())
     for group in groups:
@@ -178,7 +178,7 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
             if first.settings.seed == second.settings.seed:
                 raise ValueError(f"{first.path} and {second.path} have the same settings and the same seed.")
     return [
-        Group(task=group[0].settings.env, label=_label(group[0], [other[0] for other in groups]), runs=tuple(group))
+        Group(task=group[0].settings.task, label=_label(group[0], [other[0] for other in groups]), runs=tuple(group))
         for group in groups
     ]
 
@@ -186,7 +186,7 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
 def _label(run: Run, others: Iterable[Run]) -> str:
     """Return the run's algorithm and the settings in which it differs from others of that algorithm on its task."""
     settings = run.settings
-    same = [o for o in others if (o.settings.env, o.settings.algorithm) == (settings.env, settings.algorithm)]
+    same = [o for o in others if (o.settings.task, o.settings.algorithm) == (settings.task, settings.algorithm)]
     values = [other.setting_values() for other in same]
     own = run.setting_values()
     differing = [name for name in own if any(value.get(name) != own[name] for value in values)]

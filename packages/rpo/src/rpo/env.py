@@ -3,7 +3,7 @@
 Any Gymnasium `VectorEnv` with torch tensors, `step_grad` and same-step autoreset will do, whatever simulates it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
@@ -16,6 +16,8 @@ from torch import Tensor
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 """Observation, reward, terminated, truncated and info, of all environments."""
+REQUIRED = ("step_grad", "detach", "get_state", "set_state", "device")
+"""What Gymnasium's vector environments do not have and the algorithms need."""
 MAX_EPISODE_STEPS = 100_000
 """Most control steps of an episode that is played to its end, unless told otherwise."""
 
@@ -75,6 +77,14 @@ class DifferentiableVectorEnv(Protocol):
         ...
 
 
+def layers(env: Any) -> Iterator[Any]:
+    """Walk through the wrappers of an environment, from the outermost to what they wrap."""
+    yield env
+    while isinstance(env, VectorWrapper):
+        env = env.env
+        yield env
+
+
 def check_env(env: object) -> DifferentiableVectorEnv:
     """Return the environment if it keeps the protocol.
 
@@ -85,17 +95,15 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     ValueError
         If a space or the autoreset mode is not what the algorithms need.
     """
-    layer = env
-    while isinstance(layer, VectorWrapper):
-        if not hasattr(type(layer), "step_grad"):
+    for layer in layers(env):
+        if isinstance(layer, VectorWrapper) and not hasattr(type(layer), "step_grad"):
             raise TypeError(
-                f"env is wrapped by {type(layer).__name__}, whose step has no gradient. Give it a `step_grad`, or pass "
-                "env.unwrapped instead."
+                f"env is wrapped by {type(layer).__name__}, whose step has no gradient. Give it {', '.join(REQUIRED)} "
+                "of its own, or pass env.unwrapped instead."
             )
-        layer = layer.env
     if not isinstance(env, VectorEnv):
         raise TypeError(f"env must be a gymnasium.vector.VectorEnv with step_grad. Got {type(env).__name__}.")
-    missing = [name for name in ("step_grad", "detach", "get_state", "set_state", "device") if not hasattr(env, name)]
+    missing = [name for name in REQUIRED if not hasattr(env, name)]
     if missing:
         raise TypeError(f"{type(env).__name__} is not differentiable: it has no {', '.join(missing)}.")
     mode = env.metadata.get("autoreset_mode")
@@ -111,28 +119,41 @@ def check_env(env: object) -> DifferentiableVectorEnv:
     return env  # type: ignore[return-value]  # the checks above are the protocol
 
 
+class EndlessEpisodeError(ValueError):
+    """An episode did not end, where whole ones were to be played.
+
+    Parameters
+    ----------
+    env
+        Its environment.
+    max_steps
+        Control steps that it took.
+    """
+
+    def __init__(self, env: DifferentiableVectorEnv, max_steps: int) -> None:
+        super().__init__(
+            f"An episode of {type(env).__name__} has not ended after {max_steps:,} steps. Give the environment a time "
+            "limit, or let episodes be longer with `max_steps`."
+        )
+
+
 def require_time_limit(env: DifferentiableVectorEnv, max_steps: int = MAX_EPISODE_STEPS) -> None:
     """Check that every episode ends within so many control steps, as far as the environment says when it does.
+
+    Of an environment in wrappers the outermost layer that says it counts.
 
     Raises
     ------
     ValueError
         If its `max_episode_steps` is None, or more than `max_steps`.
     """
-    limit = getattr(env, "max_episode_steps", max_steps)
+    limits = (layer.max_episode_steps for layer in layers(env) if hasattr(layer, "max_episode_steps"))
+    limit = next(limits, max_steps)
     if limit is None or limit > max_steps:
         raise ValueError(
             f"`max_episode_steps` of {type(env).__name__} must be an integer <= {max_steps:,}: whole episodes are "
             f"to be played, which may never end without a time limit. Got {limit}."
         )
-
-
-def endless_episode(env: DifferentiableVectorEnv, max_steps: int) -> ValueError:
-    """Return the error that says that an episode has not ended after so many control steps."""
-    return ValueError(
-        f"An episode of {type(env).__name__} has not ended after {max_steps:,} steps. Give the environment a time "
-        "limit, or let episodes be longer with `max_steps`."
-    )
 
 
 def finite_rewards(rewards: Tensor) -> Tensor:

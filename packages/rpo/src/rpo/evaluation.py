@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
+from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, EndlessEpisodeError, finite_rewards, require_time_limit
 from rpo.policy import ActingPolicy, make_generator, require_spaces
 
 POLICIES = ("deterministic", "stochastic")
@@ -86,7 +86,7 @@ def evaluate(
     finished = []
     while (counted < wanted).any():
         if left <= 0:
-            raise endless_episode(env, max_steps)
+            raise EndlessEpisodeError(env, max_steps)
         left -= STEPS_BETWEEN_CHECKS
         steps = []
         for _ in range(STEPS_BETWEEN_CHECKS):

@@ -5,8 +5,9 @@ import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -48,6 +49,40 @@ def dump_progress(model: BaseAlgorithm, iteration: int) -> None:
 def plain(value: Any) -> Any:
     """Return a NumPy number as the Python number that JSON keeps of it, and anything else as it is."""
     return value.item() if isinstance(value, np.number) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterruptedLearn:
+    """Where a call of `learn` stands between two windows: the logs of a resumed one go on as if it had never ended."""
+
+    first_timestep: int
+    """Environment steps before it."""
+    nanoseconds: int
+    """Time since it began [ns]."""
+    not_logged_yet: dict[str, tuple[float, int, tuple[str, ...]]]
+    """Scalars that wait for the next output, by name: value, count of what it averages, and outputs without it."""
+
+    @classmethod
+    def of(cls, model: BaseAlgorithm) -> Self:
+        """Return where the model's `learn` stands."""
+        logger = model.logger
+        return cls(
+            first_timestep=model._num_timesteps_at_start,
+            nanoseconds=time.time_ns() - model.start_time,
+            not_logged_yet={
+                name: (plain(value), logger.name_to_count[name], logger.name_to_excluded[name])
+                for name, value in logger.name_to_value.items()
+                if isinstance(value, (int, float, np.number))
+            },
+        )
+
+    def restore(self, model: BaseAlgorithm) -> None:
+        """Let the `learn` that has just begun be the one that was interrupted."""
+        model._num_timesteps_at_start = self.first_timestep
+        model.start_time -= self.nanoseconds
+        for name, (value, count, excluded) in self.not_logged_yet.items():
+            model.logger.name_to_value[name], model.logger.name_to_count[name] = value, count
+            model.logger.name_to_excluded[name] = tuple(excluded)
 
 
 class ProgressTable(KVWriter):

@@ -1,11 +1,9 @@
 """What every algorithm is to its user besides its learning: arguments, environment, and files that execute nothing."""
 
 import dataclasses
-import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Never, Self, TypeVar
 
@@ -23,7 +21,7 @@ from torch import Tensor
 
 from rpo import checkpoint
 from rpo.config import AlgorithmConfig
-from rpo.logs import plain
+from rpo.logs import InterruptedLearn
 from rpo.making import AnyEnv, env_id_of, resolve_env
 from rpo.policy import ActingPolicy, resolve_device
 from rpo.presets import preset_named
@@ -33,40 +31,6 @@ ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 
 STANDARD_POLICY = "MlpPolicy"
 """Stable-Baselines3's name for the policy that an algorithm has unless told otherwise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InterruptedLearn:
-    """Where a call of `learn` stands between two windows: the logs of a resumed one go on as if it had never ended."""
-
-    first_timestep: int
-    """Environment steps before it."""
-    nanoseconds: int
-    """Time since it began [ns]."""
-    not_logged_yet: dict[str, tuple[float, int, tuple[str, ...]]]
-    """Scalars that wait for the next output, by name: value, count of what it averages, and outputs without it."""
-
-    @classmethod
-    def of(cls, model: BaseAlgorithm) -> Self:
-        """Return where the model's `learn` stands."""
-        logger = model.logger
-        return cls(
-            first_timestep=model._num_timesteps_at_start,
-            nanoseconds=time.time_ns() - model.start_time,
-            not_logged_yet={
-                name: (plain(value), logger.name_to_count[name], logger.name_to_excluded[name])
-                for name, value in logger.name_to_value.items()
-                if isinstance(value, (int, float, np.number))
-            },
-        )
-
-    def restore(self, model: BaseAlgorithm) -> None:
-        """Let the `learn` that has just begun be the one that was interrupted."""
-        model._num_timesteps_at_start = self.first_timestep
-        model.start_time -= self.nanoseconds
-        for name, (value, count, excluded) in self.not_logged_yet.items():
-            model.logger.name_to_value[name], model.logger.name_to_count[name] = value, count
-            model.logger.name_to_excluded[name] = tuple(excluded)
 
 
 class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
@@ -80,7 +44,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     config: ConfigT
     policy: ActingPolicy  # pyright: ignore[reportIncompatibleVariableOverride]  # every one of ours is a BasePolicy too
     env_id: str | None
-    _interrupted: "InterruptedLearn | None" = None
+    _interrupted: InterruptedLearn | None = None
     """What a loaded training continues, until `learn` is called."""
 
     def __init__(
@@ -227,6 +191,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             "observation_space": checkpoint.space_to_json(self.observation_space),
             "action_space": checkpoint.space_to_json(self.action_space),
             "seed": self.seed,
+            "stats_window_size": self._stats_window_size,
             "num_timesteps": self.num_timesteps,
             "n_updates": self._n_updates,
         }
@@ -269,7 +234,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         device
             Device of the networks.
         kwargs
-            Further arguments of the constructor: policy, num_envs, seed, tensorboard_log, verbose.
+            Further arguments of the constructor: policy, num_envs, seed, stats_window_size, tensorboard_log, verbose.
 
         Raises
         ------
@@ -320,9 +285,9 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             config = cls.config_class.from_dict(header["config"])
             observation_space = checkpoint.space_from_json(header["observation_space"])
             action_space = checkpoint.space_from_json(header["action_space"])
-            kwargs = {"seed": header["seed"], **kwargs}
+            kept = {name: header[name] for name in ("seed", "stats_window_size") if name in header}
             env_id = header["env_id"]
-        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)
+        model = cls(env, config, device=device, _init_setup_model=False, **(kept | kwargs))
         names = header.get("policy_class"), model._policy_of_the_user()  # the first files had no such part
         if names[0] != names[1]:
             there, here = (name or STANDARD_POLICY for name in names)
@@ -394,7 +359,6 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         training = {
             "num_envs": self.n_envs,
             "episodes": list(self.ep_info_buffer),
-            "stats_window_size": self._stats_window_size,
             "learn": dataclasses.asdict(self._interrupted or InterruptedLearn.of(self)),
         }
         checkpoint.write(_with_suffix(path), {**self._header(), "training": training}, tensors)
@@ -442,8 +406,6 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             state = checkpoint.without_prefix("env", tensors)
             model.adapter.env.set_state({name: tensor.to(here[name].device) for name, tensor in state.items()})
             model.adapter.episodes.restore(tensors["episode/returns"].numpy(), tensors["episode/lengths"].numpy())
-            saved = header["training"].get("stats_window_size", model._stats_window_size)  # the first files had none
-            model._stats_window_size = kwargs.get("stats_window_size", saved)
             model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
             model._restore_training(tensors)
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)

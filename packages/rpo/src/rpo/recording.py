@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, endless_episode, finite_rewards, require_time_limit
+from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, EndlessEpisodeError, finite_rewards, require_time_limit
 from rpo.files import replacing
 from rpo.policy import ActingPolicy, make_generator, require_spaces
 
@@ -75,7 +75,7 @@ def record_episode(
         total, over, steps = 0.0, False, 0
         while not over:
             if steps >= max_steps:
-                raise endless_episode(env, max_steps)
+                raise EndlessEpisodeError(env, max_steps)
             for observer in observers:
                 observer()
             with torch.no_grad():

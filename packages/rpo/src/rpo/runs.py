@@ -53,9 +53,14 @@ class RunSettings:
     """Versions of the packages that began the run, by distribution; None likewise."""
 
     @property
+    def task(self) -> str:
+        """Id of the environment as it is registered, whatever module did that."""
+        return registered_id(self.env)
+
+    @property
     def title(self) -> str:
-        """Algorithm, environment and seed, as they stand over a picture."""
-        return f"{self.algorithm} on {self.env}, seed {self.seed}"
+        """Algorithm, task and seed, as they stand over a picture."""
+        return f"{self.algorithm} on {self.task}, seed {self.seed}"
 
     def write(self, path: Path) -> None:
         """Write the settings as JSON."""
@@ -93,7 +98,7 @@ class RunFolder:
         PermissionError
             If it cannot be written, before any training.
         """
-        env = Path(registered_id(settings.env))  # a colon, after a module's name, is in no name of a file on Windows
+        env = Path(settings.task)  # a colon, as after a module's name, is in no name of a file on Windows
         parent = runs / env / settings.algorithm.lower()
         if env.is_absolute() or ".." in env.parts:
             raise ValueError(f"The run folder of {settings.env} would be outside of {runs}.")

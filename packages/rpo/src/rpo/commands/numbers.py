@@ -5,6 +5,9 @@ from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+DIGITS = 18
+"""More than any count has, and few enough to write out."""
+
 
 def parse_count(text: str) -> int:
     """Return the integer of a text, which may be written as 1e5 or 100_000 too.
@@ -16,10 +19,10 @@ def parse_count(text: str) -> int:
     """
     try:
         number = Decimal(text)
-        if number == int(number):
-            return int(number)
-    except (InvalidOperation, ValueError, OverflowError):  # no number, not a number, infinite
-        pass
+    except InvalidOperation:
+        number = Decimal("nan")
+    if number.is_finite() and number.adjusted() < DIGITS and number == int(number):
+        return int(number)
     raise ValueError(f"{text!r} is not an integer")
 
 

@@ -19,7 +19,7 @@ from rpo.commands import mistakes
 from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
 from rpo.commands.numbers import Count
 from rpo.config import AlgorithmConfig
-from rpo.env import DifferentiableVectorEnv, require_time_limit
+from rpo.env import DifferentiableVectorEnv, EndlessEpisodeError, require_time_limit
 from rpo.files import remove_unfinished
 from rpo.interruption import StopSignals, TrainingStopped, exit_interrupted
 from rpo.logs import read_progress
@@ -355,6 +355,8 @@ def train_and_report(
     except KeyboardInterrupt as interruption:
         number = interruption.number if isinstance(interruption, TrainingStopped) else signal.SIGINT
         exit_interrupted(f"; {newest_checkpoint(folder)} {go_on}", number)
+    except EndlessEpisodeError as error:
+        sys.exit(f"\nrpo: {error} The training is done; its model is {folder.model}.")
     except OSError as error:  # a disk that is full, above all
         sys.exit(f"\nrpo: {error}. The files of the run are as they were before. {go_on}")
 
