@@ -61,16 +61,16 @@ def test_cached_action_gradient_is_autograds(model):
 
 
 @pytest.mark.parametrize("multiple", [0.5, 1.0, 3.0])
-def test_action_gradients_are_shortened_to_a_multiple_of_their_median_norm(multiple):
+def test_action_gradients_are_clipped_to_a_multiple_of_their_median_norm(multiple):
     generator = torch.Generator().manual_seed(0)
     scale = torch.randn(7, 5, 1, generator=generator, dtype=torch.float64).mul(3.0).exp()
     gradient = scale * torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)
     gradient[2:4] = 0.0
     norms = sorted(sample.norm().item() for row in gradient for sample in row if sample.any())
     limit = multiple * norms[(len(norms) - 1) // 2]
-    shortened = objectives.shortened(gradient, multiple)
+    clipped = objectives.clip_action_gradients(gradient, multiple)
     beyond = 0
-    for before, after in zip(gradient.flatten(0, 1), shortened.flatten(0, 1), strict=True):
+    for before, after in zip(gradient.flatten(0, 1), clipped.flatten(0, 1), strict=True):
         expected = before
         if before.norm() > limit:
             expected = before / before.norm() * limit
@@ -81,7 +81,7 @@ def test_action_gradients_are_shortened_to_a_multiple_of_their_median_norm(multi
 
 def test_action_gradients_that_are_all_zero_stay_zero():
     nothing = torch.zeros(3, 2, 4)
-    assert torch.equal(objectives.shortened(nothing, 2.0), nothing)
+    assert torch.equal(objectives.clip_action_gradients(nothing, 2.0), nothing)
 
 
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.5])

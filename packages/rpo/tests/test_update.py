@@ -97,7 +97,7 @@ def test_entropy_enters_through_the_actions_and_straight_to_the_policy(lq, monke
     assert_all_close(actual, [-gradient for gradient in expected])
 
 
-def test_steps_on_shortened_action_gradients(lq, monkeypatch):
+def test_steps_on_clipped_action_gradients(lq, monkeypatch):
     model, rollout = make(lq, max_action_grad=0.5)
     action_grad = torch.stack(torch.autograd.grad(objective_of(rollout, 0.0), rollout.actions, retain_graph=True))
     norm = action_grad.norm(dim=-1, keepdim=True)

@@ -48,10 +48,12 @@ def action_gradients(
 
 
 @torch.no_grad()
-def shortened(action_grad: Float[Tensor, "horizon world act"], multiple: float) -> Float[Tensor, "horizon world act"]:
+def clip_action_gradients(
+    action_grad: Float[Tensor, "horizon world act"], multiple: float
+) -> Float[Tensor, "horizon world act"]:
     """Return action gradients whose norms are at most a multiple of the window's median norm; directions stay.
 
-    Contact, and rewards with sharp edges, give single samples derivatives that are thousands of times the usual ones.
+    Contact, and rewards with sharp edges, give single samples derivatives that are hundreds of times the usual ones.
     The sum over a window is then that of a few samples, which say little about the policy. This trades its
     unbiasedness for a variance that is bounded.
 
@@ -64,7 +66,8 @@ def shortened(action_grad: Float[Tensor, "horizon world act"], multiple: float) 
 
     Examples
     --------
-    >>> shortened(torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]], [[0.0, -1.0]], [[0.0, 0.0]]]), multiple=2.0).squeeze(1)
+    >>> action_grad = torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]], [[0.0, -1.0]], [[0.0, 0.0]]])
+    >>> clip_action_gradients(action_grad, multiple=2.0).squeeze(1)
     tensor([[ 1.2000,  1.6000],
             [ 0.0000,  1.0000],
             [ 0.0000, -1.0000],

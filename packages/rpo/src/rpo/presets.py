@@ -28,7 +28,7 @@ class TaskPreset:
     initial_temperature: float = 1.0
     """Temperature that SAPO starts from (table 4)."""
     max_action_grad: float | None = None
-    """Multiple of their median to which RPO shortens action gradients (not in the paper)."""
+    """Multiple of their median to which RPO clips action gradients (not in the paper)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class RPOConfig(FirstOrderConfig):
     entropy_coef: float = 0.5
     """Weight of the entropy, in the return as in the policy's objective."""
     max_action_grad: float | None = None
-    """Multiple of their median norm to which cached action gradients are shortened (None for never: the paper)."""
+    """Multiple of their median norm to which cached action gradients are clipped (None for never: the paper)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +62,7 @@ class RPO(AbstractAlgorithm[RPOConfig]):
             objective = self.window_objective(rollout, rewards)
             action_grad = objectives.action_gradients(objective, rollout.actions)
             if cfg.max_action_grad is not None:
-                action_grad = objectives.shortened(action_grad, cfg.max_action_grad)
+                action_grad = objectives.clip_action_gradients(action_grad, cfg.max_action_grad)
         with self.timed("actor"):
             metrics = self._improve_policy(rollout, action_grad)
         with self.timed("critic"):
