@@ -1,5 +1,6 @@
 """Common fixtures, and the helper modules that lie beside the tests."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from rpo.commands import train as train_command  # noqa: E402
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts():
+    """Ctrl-C is no more ignored than in a terminal, though tests may run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

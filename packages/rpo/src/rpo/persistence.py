@@ -285,9 +285,10 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
             config = cls.config_class.from_dict(header["config"])
             observation_space = checkpoint.space_from_json(header["observation_space"])
             action_space = checkpoint.space_from_json(header["action_space"])
-            kept = {name: header[name] for name in ("seed", "stats_window_size") if name in header}
+            window = header.get("stats_window_size", 100)  # the first files had no such part
+            kwargs = {"seed": header["seed"], "stats_window_size": window, **kwargs}
             env_id = header["env_id"]
-        model = cls(env, config, device=device, _init_setup_model=False, **(kept | kwargs))
+        model = cls(env, config, device=device, _init_setup_model=False, **kwargs)
         names = header.get("policy_class"), model._policy_of_the_user()  # the first files had no such part
         if names[0] != names[1]:
             there, here = (name or STANDARD_POLICY for name in names)
