@@ -86,7 +86,8 @@ class Engine:
         self._shards = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
         # A CPU launch runs its environments one after the other, so that they can share one lane, which stays in cache.
         per_shard = [lanes or (1 if device.type == "cpu" else shard.stop - shard.start) for shard in self._shards]
-        self.scratch = [Scratch(structure, count, dtype, device, real) for count in per_shard]
+        kind = dtype, device, real
+        self.scratch = [Scratch(structure, n, *kind, lane_last=device.type == "cuda") for n in per_shard]
         self._launches: dict[tuple[bool, bool], list[Any]] = {}
 
     def forward(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -128,6 +128,18 @@ def _frame_and_size(other: Segment | Box | None) -> tuple[tuple[float, ...], tup
 class Scratch:
     """Memory for the intermediate results of one control step in `lanes` environments at a time.
 
+    Parameters
+    ----------
+    structure
+        What the kernel knows of the model.
+    lanes
+        Environments that are simulated at a time.
+    dtype, device, real
+        Type for torch, device, and type for Warp.
+    lane_last
+        Order the memory so that the same element of neighbouring lanes is adjacent: on a GPU neighbouring threads have
+        neighbouring lanes, and their reads coalesce.
+
     Attributes
     ----------
     argument
@@ -136,7 +148,16 @@ class Scratch:
         The fields of the kernel's ``Scratch`` by name, (lanes, rows, index[, components]).
     """
 
-    def __init__(self, structure: Structure, lanes: int, dtype: torch.dtype, device: torch.device, real: Any) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        lanes: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        real: Any,
+        *,
+        lane_last: bool,
+    ) -> None:
         model, types = structure.model, algebra(real)
         steps, rows, dofs = model.substeps, len(model.links) + 1, model.nv
         blocks, chunks = steps // model.mass_matrix_interval, -(-dofs // CHUNK)
@@ -144,8 +165,6 @@ class Scratch:
         self.argument.lanes = lanes
         self.values: dict[str, Tensor] = {}
 
-        # On a GPU neighbouring threads have neighbouring lanes, and reads of the same element coalesce.
-        lane_last = device.type == "cuda"
         fields = {
             "drive": ((dofs,), real),
             "q": ((steps + 1, model.nq), real),

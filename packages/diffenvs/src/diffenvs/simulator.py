@@ -175,7 +175,7 @@ class Simulator:
             with torch.inference_mode(False):
                 # What is learnt is packed anew for each step, and its graph is kept by no one.
                 self._packed, self._packed_stamp = pack(self.parameters), None if learnt else stamp
-                self._packed_values = [] if learnt or self.device.type == "cuda" else [value.clone() for value in own]
+                self._packed_values = [] if learnt or own[0].is_cuda else [value.clone() for value in own]
             self._packed_from = own
         return self._packed
 
