@@ -1,7 +1,15 @@
 """What the tests of both packages together share."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+# Files are imported by their path (--import-mode=importlib), which leaves their folder out of the search path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from second_device import second_device  # noqa: F401  # a fixture
 
 from diffenvs.envs.vector import DiffVectorEnv
 

@@ -261,19 +261,6 @@ def test_other_task_of_equal_spaces_is_refused_unless_it_is_set(tmp_path):
     assert model.learn(8, log_interval=None).env_id == "lq/Twin-v0"
 
 
-def test_state_is_restored_on_the_devices_of_the_environment(trained, tmp_path, lq):
-    class Elsewhere(lq):
-        def get_state(self):
-            return super().get_state() | {"x": self.x.to("meta")}  # a device that needs no hardware
-
-        def set_state(self, state):
-            self.devices = {name: tensor.device.type for name, tensor in state.items()}
-
-    trained.save_training(tmp_path / "training")
-    model = RPO.load_training(tmp_path / "training", Elsewhere(4))
-    assert model.env.env.devices == {"x": "meta", "elapsed": "cpu", "generator": "cpu"}
-
-
 def test_random_streams_of_another_device_are_refused(trained, tmp_path, lq):
     path = tmp_path / "training.zip"
     trained.save_training(path)

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -66,19 +68,22 @@ def test_functional_callback_is_called_once_per_control_step(model):
     assert calls == list(range(4, 33, 4))
 
 
-def test_callbacks_see_rewards_and_ends_as_arrays(model):
+def test_callbacks_use_rewards_and_ends_as_arrays(model):
     seen = []
 
     def callback(local, _):
         rewards, dones = local["rewards"], local["dones"]
-        assert isinstance(rewards, np.ndarray)
-        assert dones.dtype == bool
         assert "infos" not in local
-        seen.append((len(rewards), float(rewards[0]), [bool(done) for done in dones], rewards.mean(), ~dones & dones))
+        assert (len(rewards), dones.dtype, np.asarray(rewards, np.float32).dtype) == (4, bool, np.float32)
+        assert rewards[0] == next(iter(rewards)) == np.asarray(rewards)[0]
+        assert rewards.mean() == np.mean(rewards) == pytest.approx(((2 * rewards + rewards) / 3).mean())
+        assert np.sum(dones) == dones.sum() == sum(bool(done) for done in dones) == len(dones) - (~dones).sum()
+        assert np.array_equal(copy.deepcopy(rewards), rewards)
+        seen.append(dones.tolist())
         return True
 
     model.learn(32, callback=callback)
-    assert [ends for _, _, ends, _, _ in seen] == [[step == 5] * 4 for step in range(8)]
+    assert seen == [[step == 5] * 4 for step in range(8)]
 
 
 def test_evaluate_policy_agrees_with_our_own_evaluation(model, lq):

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from rpo import objectives, returns, schedules
 from rpo.env import DifferentiableVectorEnv
+from rpo.host_array import HostArray
 from rpo.logs import dump_progress
 from rpo.model import FirstOrderConfigT, FirstOrderModel
 from rpo.optimizers import FiniteAdamW
@@ -53,8 +54,9 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
         the steps taken before, and `log_interval` counts windows.
 
         Callbacks are called once per control step (of all environments), inside the open graph: they must not step the
-        training environment. Their `locals` have the arrays `rewards` and `dones`, (N,), and no `infos`. A window that
-        a callback gives up is not learned from, and the next `learn` resets the environment.
+        training environment. Their `locals` have `rewards` and `dones`, (N,), which are copied from the simulation's
+        device when a callback looks at them (`HostArray`), and no `infos`. A window that a callback gives up is not
+        learned from, and the next `learn` resets the environment.
 
         Raises
         ------
@@ -111,7 +113,7 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
 
         def on_step(rewards: Tensor, ended: Tensor) -> bool:
             self.num_timesteps += self.n_envs
-            callback.update_locals({"rewards": rewards.detach().cpu().numpy(), "dones": ended.cpu().numpy()})
+            callback.update_locals({"rewards": HostArray(rewards), "dones": HostArray(ended)})
             return callback.on_step()
 
         self.policy.normalizer.refresh()

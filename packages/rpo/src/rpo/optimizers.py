@@ -52,7 +52,7 @@ class FiniteAdamW(torch.optim.AdamW):
     def reset_counts(self) -> None:
         """Begin to count anew."""
         self.lost: dict[str, Tensor] = {}
-        self.skipped = torch.zeros((), dtype=torch.int64, device=self.param_groups[0]["params"][0].device)
+        self.skipped = torch.tensor(0)  # the parameters may move to another device after the optimiser was made
 
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # no loss to return
         """Take a step along the gradients, if they are finite."""
@@ -66,7 +66,7 @@ class FiniteAdamW(torch.optim.AdamW):
         for name, value in zip((*terms, "gradient"), lost, strict=True):
             self.lost[name] = self.lost.get(name, 0) + value
         any_lost = lost.any()
-        self.skipped += any_lost
+        self.skipped = self.skipped + any_lost
         # What torch's gradient scaler tells the fused kernel too: if it is 1, nothing changes.
         self.found_inf = any_lost.float()
         super().step()
