@@ -29,7 +29,7 @@ class HostArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._tensor.cpu().numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.array, dtype=dtype, copy=copy)
+        return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         values = (value.array if isinstance(value, HostArray) else value for value in inputs)
