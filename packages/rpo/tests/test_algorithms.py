@@ -108,6 +108,19 @@ def test_seed_that_is_none_is_refused(algorithm, lq, seed):
         algorithm(lq(4), small_config(algorithm), seed=seed)
 
 
+@pytest.mark.parametrize("steps", [-1, "10", None, float("nan")])
+def test_number_of_steps_that_is_none_is_refused(algorithm, lq, steps):
+    model = algorithm(lq(4), small_config(algorithm))
+    with pytest.raises(ValueError, match=re.escape(f"total_timesteps must be a number >= 0. Got {steps!r}.")):
+        model.learn(steps)
+    assert model.learn(1e1, log_interval=None).num_timesteps == 16  # whole windows
+
+
+def test_task_that_is_not_registered_is_looked_for_before_its_settings(algorithm):
+    with pytest.raises(ValueError, match=r"No environment 'Hopper' is registered. Did you mean diffenvs/Hopper-v0\?"):
+        algorithm("Hopper")
+
+
 def test_known_task_gets_the_settings_and_environments_of_the_preset(algorithm, monkeypatch):
     task = TaskPreset(num_envs=8, decay_timesteps=123, entropy_coef=0.3, kl_coef=0.7)
     for preset, factor in (("paper", 1), ("small", 2)):

@@ -18,7 +18,7 @@ from rpo.statistics import confidence_interval, interquartile_mean
 def make_run(tmp_path):
     """A function that makes the folder of a run with the given last return and settings."""
 
-    def make(score, *, evaluated=True, windows=range(1, 6), **settings):
+    def make(score, *, evaluated=True, episodes=128, windows=range(1, 6), **settings):
         values = {"algorithm": "RPO", "env": "a/B-v0", "num_envs": 2, "env_args": {}, "steps": 80, "seed": 0}
         run = RunFolder.create(tmp_path, RunSettings(**{**values, "config": RPOConfig(), **settings}))
         table = ProgressTable(run.progress)
@@ -27,7 +27,8 @@ def make_run(tmp_path):
             table.write({"time/total_timesteps": 16 * window, "rollout/ep_rew_mean": score * window / 5}, {})
         table.close()
         if evaluated:
-            results = {name: {"mean": score + shift} for name, shift in (("deterministic", 10), ("stochastic", 0))}
+            means = {"deterministic": score + 10, "stochastic": score}
+            results = {policy: {"mean": mean, "episodes": episodes} for policy, mean in means.items()}
             write_json(run.evaluation, {"steps": 16 * windows[-1], **results})
         return run.path
 
@@ -106,9 +107,19 @@ def test_comparison_prints_a_table_and_writes_numbers_and_a_picture(make_run, tm
 
 def test_run_that_was_trained_on_after_its_evaluation_is_named(make_run, tmp_path, capsys):
     run = make_run(1.0)
-    write_json(RunFolder(run).evaluation, {"steps": 48, "deterministic": {"mean": 1}, "stochastic": {"mean": 1}})
+    score = {"mean": 1, "episodes": 128}
+    write_json(RunFolder(run).evaluation, {"steps": 48, "deterministic": score, "stochastic": score})
     main(["compare", str(run), "--output", str(tmp_path / "out")])
     assert f"not evaluated after its last step: rpo evaluate {run}" in capsys.readouterr().err
+
+
+def test_evaluations_over_other_numbers_of_episodes_are_told_of(make_run, tmp_path, capsys):
+    runs = [str(make_run(1.0, seed=seed, episodes=episodes)) for seed, episodes in enumerate((128, 16, 128))]
+    main(["compare", *runs, "--output", str(tmp_path / "out")])
+    assert capsys.readouterr().err.splitlines() == [
+        f"evaluated over 16 episodes: {runs[1]}",
+        f"evaluated over 128 episodes: {runs[0]} {runs[2]}",
+    ]
 
 
 def test_algorithms_differ_in_colour_line_and_marker():

@@ -48,6 +48,12 @@ def test_numbers_are_those_of_the_saved_model_on_the_run_s_task(run, capsys):
     assert any(f"{results['deterministic']['mean']:.1f}" in line for line in lines if line[0] == "deterministic")
 
 
+def test_model_in_the_place_of_its_policy_is_refused(lq):
+    model = RPO(lq(4), small_config(RPO))
+    with pytest.raises(TypeError, match=r"policy must have `act`, as the `policy` of a model has\. Got RPO\."):
+        evaluate(model, lq(4))
+
+
 def test_episodes_are_by_default_those_that_the_training_reports(run):
     reported = run.evaluation.read_text()
     run.evaluation.unlink()

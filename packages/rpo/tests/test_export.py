@@ -5,9 +5,12 @@ import onnxruntime
 import pytest
 import torch
 from small_runs import small_config
+from torch import nn
 
 from rpo import RPO
 from rpo.algorithms import ALGORITHMS
+from rpo.distributions import SquashedGaussian
+from rpo.policy import FirstOrderPolicy
 
 
 def trained(algorithm, env):
@@ -59,6 +62,35 @@ def test_policy_that_learns_on_leaves_the_exported_file_as_it_is(lq, tmp_path):
     model.learn(64, log_interval=None)
     np.testing.assert_allclose(run_pt2(tmp_path / "policy.pt2")(observations), before, rtol=1e-5)
     assert not np.allclose(model.predict(observations, deterministic=True)[0], before)
+
+
+class LinearActor(nn.Module):
+    def __init__(self, obs_dim, act_dim):
+        super().__init__()
+        self.gain = nn.Linear(obs_dim, act_dim)
+        self.log_std = nn.Parameter(torch.zeros(act_dim))
+
+    def forward(self, observation):
+        mean = self.gain(observation)
+        return SquashedGaussian(mean, self.log_std.expand_as(mean))
+
+
+class LinearPolicy(FirstOrderPolicy):
+    def __init__(self, observation_space, action_space, config, seed=None):
+        super().__init__(observation_space, action_space, config, seed)
+        self.actor = LinearActor(2, 1)
+
+
+@pytest.mark.parametrize(("name", "run"), [("policy.onnx", run_onnx), ("policy.pt2", run_pt2)])
+def test_policy_of_other_networks_is_trained_and_exported(lq, tmp_path, name, run):
+    model = RPO(lq(4), small_config(RPO), policy=LinearPolicy, seed=0)
+    before = model.policy.actor.gain.weight.detach().clone()
+    model.learn(64, log_interval=None)
+    assert not torch.equal(model.policy.actor.gain.weight, before)
+    model.policy.export(tmp_path / name)
+    observations = np.ones((3, 2), np.float32)
+    expected, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(run(tmp_path / name)(observations), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["policy", "policy.zip", "policy.ONNX"])

@@ -61,7 +61,7 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
         Raises
         ------
         ValueError
-            If there is no environment, or `log_interval` is not positive.
+            If there is no environment, `total_timesteps` is no number or negative, or `log_interval` is not positive.
         NonFiniteError
             If a loss or a gradient was not finite in `optimizers.LIMIT` windows in a row. Steps along such a gradient
             are left out and counted (`train/skipped_<whose>_steps`).

@@ -57,6 +57,11 @@ class Run:
             evaluation=folder.read_evaluation(),
         )
 
+    @property
+    def episodes(self) -> int | None:
+        """Episodes that the run was evaluated over; None if it was not."""
+        return None if self.evaluation is None else self.evaluation[POLICIES[0]]["episodes"]
+
     def setting_values(self) -> dict[str, Any]:
         """Return what runs are compared by, by name, but for task, algorithm, seed and device."""
         values = dataclasses.asdict(self.settings)

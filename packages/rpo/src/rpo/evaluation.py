@@ -66,7 +66,7 @@ def evaluate(
     Raises
     ------
     TypeError
-        If `env` is no vector environment.
+        If `env` is no vector environment, or `policy` is a model, say.
     ValueError
         If the policy is for other spaces, or `episodes` or `max_steps` is less than 1; if the environments say that
         they have no such time limit, before the first step; or if an episode has not ended after as many steps.

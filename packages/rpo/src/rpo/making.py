@@ -127,7 +127,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     Raises
     ------
     ValueError
-        If the number of environments is not known, not positive, or not that of the environment given.
+        If the number of environments is not known, not positive, or not that of the environment given, or if no such
+        id is registered.
     TypeError
         If the environment is not differentiable, or is no environment.
     """
@@ -146,6 +147,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
         return adapter
     if not isinstance(env, (str, gymnasium.Env)):
         raise TypeError(f"env must be a differentiable VectorEnv, an id or an Env. Got {type(env).__name__}.")
+    if isinstance(env, str):
+        import_namespace(env)
     env_id = registered_id(env) if isinstance(env, str) else env_id_of(env)
     if num_envs is None:
         num_envs = preset_named(preset).num_envs(env_id)

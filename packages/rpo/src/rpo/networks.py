@@ -51,6 +51,18 @@ class Actor(nn.Module):
         return SquashedGaussian(self.mean(features), self.log_std(features).clamp(LOG_STD_MIN, LOG_STD_MAX))
 
 
+class Mode(nn.Module):
+    """The most likely action of an actor."""
+
+    def __init__(self, actor: nn.Module) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, observation: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch act"]:
+        """Return the deterministic action for normalised observations, (..., obs)."""
+        return self.actor(observation).mode()
+
+
 class CriticEnsemble(nn.Module):
     """Separate value networks of equal shape, evaluated together: one `baddbmm` per layer for all of them."""
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rpo import checkpoint
 from rpo.config import AlgorithmConfig
-from rpo.logs import InterruptedLearn
+from rpo.logs import InterruptedLearn, plain
 from rpo.making import AnyEnv, env_id_of, resolve_env
 from rpo.policy import ActingPolicy, resolve_device
 from rpo.presets import preset_named
@@ -322,6 +322,8 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     def _setup_learn(
         self, total_timesteps: int, callback: MaybeCallback = None, reset_num_timesteps: bool = True, *args: Any
     ) -> tuple[int, BaseCallback]:
+        if not isinstance(plain(total_timesteps), (int, float)) or not total_timesteps >= 0:
+            raise ValueError(f"total_timesteps must be a number >= 0. Got {total_timesteps!r}.")
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None and not reset_num_timesteps:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rpo.config import FirstOrderConfig
 from rpo.export import ExportablePolicy
-from rpo.networks import Actor, CriticEnsemble
+from rpo.networks import Actor, CriticEnsemble, Mode
 from rpo.normalization import RunningMeanStd
 
 
@@ -71,10 +71,12 @@ def require_spaces(policy: ActingPolicy, env: object) -> None:
     Raises
     ------
     TypeError
-        If it is no vector environment.
+        If it is no vector environment, or the policy is none.
     ValueError
         If its observations or actions have other shapes than the policy's.
     """
+    if not hasattr(policy, "act"):
+        raise TypeError(f"policy must have `act`, as the `policy` of a model has. Got {type(policy).__name__}.")
     if not isinstance(env, VectorEnv):
         raise TypeError(f"env must be a VectorEnv, such as gymnasium.make_vec returns. Got {type(env).__name__}.")
     spaces = (policy.observation_space, env.single_observation_space), (policy.action_space, env.single_action_space)
@@ -128,6 +130,8 @@ class TensorPredicting(BasePolicy):
 class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
     """Policy and value networks behind one normaliser of observations: `predict` takes raw ones.
 
+    A subclass may have other networks: after the base's `__init__` it sets `actor`, `critics`, or both.
+
     Parameters
     ----------
     observation_space, action_space
@@ -139,6 +143,10 @@ class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
 
     Attributes
     ----------
+    actor
+        Module that makes normalised observations, (..., obs), to the distribution of the actions, a `SquashedGaussian`.
+    critics
+        Module that makes normalised observations, (N, obs), to the values that its critics give them, (critic, N).
     generator
         Source of the noise of `predict`; None for torch's global one.
     """
@@ -151,13 +159,13 @@ class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
         init = make_generator(torch.device("cpu"), seed)
         self.generator: torch.Generator | None = None
         self.normalizer = RunningMeanStd(obs_dim)
-        self.actor = Actor(obs_dim, self.act_dim, config.hidden_sizes, init)
-        self.critics = CriticEnsemble(obs_dim, config.hidden_sizes, config.critic_count, init)
+        self.actor: nn.Module = Actor(obs_dim, self.act_dim, config.hidden_sizes, init)
+        self.critics: nn.Module = CriticEnsemble(obs_dim, config.hidden_sizes, config.critic_count, init)
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the networks' parameters."""
-        return self.actor.mean.weight.dtype
+        return next(self.actor.parameters()).dtype
 
     def normalize(self, raw: Tensor) -> Tensor:
         """Return raw observations, (..., obs) of any float type and device, normalised for the networks."""
@@ -165,7 +173,7 @@ class FirstOrderPolicy(ExportablePolicy, SavedWithModel, TensorPredicting):
 
     def deterministic_layers(self) -> nn.Sequential:
         """Return what leads from raw observations to the most likely actions."""
-        return nn.Sequential(self.normalizer, self.actor.trunk, self.actor.mean, nn.Tanh())
+        return nn.Sequential(self.normalizer, Mode(self.actor))
 
     def act(self, raw: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return actions in [-1, 1], (N, act), for raw observations, (N, obs), without a graph."""

@@ -53,7 +53,7 @@ def record_episode(
     Raises
     ------
     TypeError
-        If `env` is no vector environment.
+        If `env` is no vector environment, or `policy` is a model, say.
     ValueError
         If the policy is for other spaces; if there is more than one environment, or it has no replays or frames; if it
         says that it has no such time limit, before the first step; or if the episode has not ended after as many steps.

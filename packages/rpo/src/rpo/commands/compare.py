@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +42,19 @@ def comparison_table(groups: Sequence[Group]) -> str:
     return table(rows, names=2)
 
 
+def remarks(runs: Sequence[Run]) -> Iterator[str]:
+    """Say of which runs the evaluations should not be compared as they are."""
+    for run in runs:
+        if run.evaluation is None or run.evaluation.get("steps", 0) < run.steps[-1]:
+            yield f"not evaluated after its last step: rpo evaluate {run.path}"
+    by_episodes: dict[int, list[str]] = {}
+    for run in runs:
+        if run.episodes is not None:
+            by_episodes.setdefault(run.episodes, []).append(str(run.path))
+    if len(by_episodes) > 1:
+        yield from (f"evaluated over {count} episodes: {' '.join(by_episodes[count])}" for count in sorted(by_episodes))
+
+
 def run(args: Sequence[str]) -> None:
     """Compare as the arguments say; a mistake of the user ends the program with one message."""
     with mistakes.told_in_one_message():
@@ -51,9 +64,8 @@ def run(args: Sequence[str]) -> None:
         runs = [Run.read(path) for path in options.runs]
         groups = group_runs(runs)
         print(comparison_table(groups))
-        for one in runs:
-            if one.evaluation is None or one.evaluation.get("steps", 0) < one.steps[-1]:
-                print(f"not evaluated after its last step: rpo evaluate {one.path}", file=sys.stderr)
+        for remark in remarks(runs):
+            print(remark, file=sys.stderr)
         image, numbers = (options.output.with_name(f"{options.output.name}{end}") for end in (".png", ".json"))
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(numbers, {"groups": [group.to_dict() for group in groups]})

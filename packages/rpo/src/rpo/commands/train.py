@@ -55,7 +55,7 @@ class TrainOptions(Generic[ConfigT]):
     preset: Literal[tuple(PRESETS)] = DEFAULT_PRESET  # type: ignore[valid-type]
     """Where defaults come from: the paper, the paper but for HandReorient, or smaller networks for a first look."""
     steps: Count = 300_000
-    """Environment steps to train for, over all resumptions."""
+    """Environment steps to train for, over all resumptions; the last window is finished."""
     seed: int = 0
     """Seed of networks, noise, minibatches and environments."""
     num_envs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the preset's)")] = None
