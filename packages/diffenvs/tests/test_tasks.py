@@ -13,6 +13,7 @@ from diffenvs.random import EnvRandom, seed_stream
 from diffenvs.state import State
 from diffenvs.tasks.ant import Ant
 from diffenvs.tasks.anymal import Anymal
+from diffenvs.tasks.base import AbstractTask, Entry
 from diffenvs.tasks.hopper import Hopper
 from diffenvs.tasks.humanoid import Humanoid
 from diffenvs.tasks.terms import projections, upright_height_reward
@@ -243,3 +244,32 @@ def test_fields_that_a_class_would_ignore_are_refused():
 def test_unknown_entry_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"the observation of Hopper has no entry 'tail'\. Its entries are height, "):
         Hopper.entry(torch.zeros(1, Hopper.observation_size()), "tail")
+
+
+def declaring(**parts):
+    return type("Declaring", (Hopper,), parts)
+
+
+ANGLE = Entry("angle", 1, "rad", "of the pole")
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"OBSERVATION": None}, TypeError, r"OBSERVATION of Declaring must be a tuple of Entry\. Got None"),
+        ({"OBSERVATION": ANGLE}, TypeError, r"OBSERVATION of Declaring must be a tuple of Entry\. Got Entry\("),
+        ({"OBSERVATION": ("angle",)}, TypeError, r"OBSERVATION of Declaring must be a tuple of Entry\. Got \('angle"),
+        ({"MEMORY": [ANGLE]}, TypeError, r"MEMORY of Declaring must be a tuple of Entry\. Got \[Entry"),
+        ({"OBSERVATION": (ANGLE, ANGLE)}, ValueError, "OBSERVATION of Declaring must have names .* several 'angle'"),
+        ({"MEMORY": (ANGLE, ANGLE)}, ValueError, r"MEMORY of Declaring must have names that differ\. It has several "),
+    ],
+)
+def test_parts_that_are_no_entries_of_different_names_are_refused(parts, error, message):
+    with pytest.raises(error, match=message):
+        declaring(**parts)()
+
+
+def test_a_task_without_an_observation_is_told_what_it_lacks():
+    methods = dict.fromkeys(("model", "start_q", "reset", "observation", "reward_terms"), lambda self: None)
+    with pytest.raises(TypeError, match=r"OBSERVATION of Blind must be a tuple of Entry\. Got None"):
+        type("Blind", (AbstractTask,), methods)()

@@ -269,18 +269,6 @@ def test_memory_is_rewarded_as_it_was_and_observed_as_it_becomes():
     assert all(torch.equal(reward, goal) for reward, goal in zip(rewards, goals, strict=False))
 
 
-def test_a_registered_task_is_made_by_gymnasium():
-    diffenvs.register_task("tests/Chase-v0", Chase, max_episode_steps=3)
-    try:
-        env = gymnasium.make_vec("tests/Chase-v0", num_envs=2, action_cost=0.2)
-        assert env.task == Chase(action_cost=0.2)
-        assert env.max_episode_steps == 3
-        assert gymnasium.make("tests/Chase-v0").observation_space.shape == (12,)
-    finally:
-        gymnasium.registry.pop("tests/Chase-v0")
-        diffenvs.TASKS.pop("tests/Chase-v0")
-
-
 def test_importing_the_package_loads_neither_torch_nor_warp():
     code = "import sys, diffenvs; assert not {'torch', 'warp'} & set(sys.modules), 'loaded'"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -231,7 +231,7 @@ def main(args: Sequence[str] | None = None) -> None:
     ids = parser.parse_args(args).ids
     try:
         text = page(ids or TASKS)
-    except (gymnasium.error.Error, ImportError, ValueError) as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         parser.exit(1, f"{COMMAND}: {error}\n")
     print(text, end="")
 

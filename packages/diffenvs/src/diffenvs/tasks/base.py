@@ -39,14 +39,15 @@ class AbstractTask(abc.ABC):
 
     Everything a task computes is differentiable torch code on tensors with one row an environment, without loops over
     environments and without reading values back to the host. Its fields are its constants, of type bool, int, float,
-    str or Vector3, and the keyword arguments of ``gymnasium.make_vec``; NumPy's numbers become Python's. A task is used
-    by many environments at once and holds no state.
+    str or Vector3, and the keyword arguments of ``gymnasium.make_vec`` beside the environment's own, such as ``device``
+    and ``height``, whose names they must not have; NumPy's numbers become Python's. A task is used by many environments
+    at once and holds no state.
 
     Raises
     ------
     TypeError, ValueError
-        If a field has a value or is declared of the wrong type, a number is not finite, or a class has fields and is no
-        dataclass.
+        If a field has a value or is declared of the wrong type, a number is not finite, a class has fields and is no
+        dataclass, or the parts of the observation or the memory are missing, no entries or two of one name.
     """
 
     OBSERVATION: ClassVar[tuple[Entry, ...]]
@@ -68,6 +69,8 @@ class AbstractTask(abc.ABC):
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))
         _check_declared(type(self), kinds)
+        for parts in ("OBSERVATION", "MEMORY"):
+            _check_entries(f"{parts} of {type(self).__name__}", getattr(type(self), parts, None))
         for field in dataclasses.fields(self):
             value = _checked(type(self).__name__, field.name, getattr(self, field.name), kinds[field.name])
             object.__setattr__(self, field.name, value)
@@ -217,6 +220,16 @@ def _check_declared(task: type, kinds: dict[str, Any]) -> None:
                 f"fields of {cls.__name__} would be ignored: {', '.join(ignored)}. Write "
                 "`@dataclass(frozen=True, kw_only=True)` above the class, and a type after the name of each field."
             )
+
+
+def _check_entries(where: str, parts: Any) -> None:
+    """Raise TypeError or ValueError, which begin with `where`, if these are no entries or two have one name."""
+    if not isinstance(parts, tuple) or not all(isinstance(part, Entry) for part in parts):
+        raise TypeError(f"{where} must be a tuple of Entry. Got {parts!r}.")
+    names = [part.name for part in parts]
+    twice = dict.fromkeys(f"'{name}'" for name in names if names.count(name) > 1)
+    if twice:
+        raise ValueError(f"{where} must have names that differ. It has several {', '.join(twice)}.")
 
 
 def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
