@@ -76,6 +76,24 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """The model's parameters by name, (count[, components]), randomised ones as in the current episode."""
         return {name: value[0].cpu().numpy() for name, value in self._envs.parameters.items()}
 
+    # Gymnasium's `np_random` and `np_random_seed` read and assign these: the generator is the vector environment's.
+
+    @property
+    def _np_random(self) -> np.random.Generator | None:
+        return self._envs._np_random
+
+    @_np_random.setter
+    def _np_random(self, generator: np.random.Generator | None) -> None:
+        self._envs._np_random = generator
+
+    @property
+    def _np_random_seed(self) -> int | None:
+        return self._envs._np_random_seed
+
+    @_np_random_seed.setter
+    def _np_random_seed(self, seed: int | None) -> None:
+        self._envs._np_random_seed = seed
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -84,7 +102,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Parameters
         ----------
         seed
-            Makes all that follows reproducible. Without one the random stream goes on.
+            Makes all that follows reproducible. Without one the random stream goes on, as in a vector environment.
         options
             None are known, so that it must be empty.
 
@@ -100,7 +118,6 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """
         if options:
             raise ValueError(f"`options` of reset must be empty. Got {', '.join(map(repr, options))}.")
-        super().reset(seed=seed)
         observations, info = self._envs.reset(seed=seed)
         return observations[0].cpu().numpy(), info
 

@@ -124,6 +124,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self._dynamics: Dynamics | None = Dynamics(self.task, simulator, randomization)
         self._now: EnvState | None = None
         self._observation = torch.empty(0)
+        self._generator: np.random.Generator | None = None  # the one whose streams are in use
 
     def _make_spaces(self) -> None:
         dtype: Any = np.float64 if self.dtype is torch.float64 else np.float32
@@ -141,7 +142,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         ----------
         seed
             Makes all that follows reproducible: what happens to an environment then depends on the seed, its index
-            and its actions only. Without a seed the random streams go on.
+            and its actions only. Without a seed the random streams go on; first ones, and those after a generator has
+            been assigned to ``np_random``, are that generator's.
         options
             ``{"reset_mask": mask}`` with a bool array or tensor (N,) resets these environments only; the others keep
             their episodes and their graph.
@@ -162,19 +164,21 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             raise ResetNeeded("the first reset must be of all environments, without a `reset_mask`.")
         super().reset(seed=seed)
         with _no_inference(), torch.no_grad():
-            if seed is not None:
-                state = dynamics.first(seed)
-            elif self._now is None:
-                state = dynamics.first(self._entropy())
+            if self._now is None or self.np_random is not self._generator:
+                state = self._first()
             else:
                 state = dynamics.begin(self._now.stream, self._now.episode + 1)
         with _no_inference():
             if mask is not None and self._now is not None:
                 state = self._now.where(mask, state)
-            return self._become(state), {}
+            observation = self._become(state)
+        self._generator = self.np_random
+        return observation, {}
 
-    def _entropy(self) -> int:
-        return int(self.np_random.integers(2**63))
+    def _first(self) -> EnvState:
+        """Begin the first episodes of the generator: of its seed, or of a number from it where that is not known."""
+        seed = self.np_random_seed
+        return self._open().first(int(self.np_random.integers(2**63)) if seed is None or seed < 0 else seed)
 
     # Steps
 
@@ -297,16 +301,18 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             range, a quaternion's norm is off by more than 1e-3, or, under SAME_STEP, an episode is over; nothing has
             changed then.
         """
-        dynamics, now = self._open(), self._now
+        dynamics, now, generator = self._open(), self._now, self._generator
         if now is None:
             with _no_inference(), torch.no_grad():
-                now = dynamics.first(self._entropy())
+                now, generator = self._first(), self.np_random
         quaternions = {"q": self.model.quaternions, "memory": self.task.memory_quaternions()}
         with _no_inference():
             new = now.replace(state, quaternions)
             if self.autoreset_mode is AutoresetMode.SAME_STEP and new.needs_reset.any():
                 raise ValueError(f"no episode is over under 'SameStep'. {rows(new.needs_reset)} of state need a reset.")
-            return self._become(dynamics.rebased(new))
+            observation = self._become(dynamics.rebased(new))
+        self._generator = generator
+        return observation
 
     # Parameters
 
