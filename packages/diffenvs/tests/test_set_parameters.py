@@ -3,6 +3,7 @@
 import gc
 import re
 import weakref
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from simulators import simulator
 
 from diffenvs.envs.vector import DiffVectorEnv
-from diffenvs.model import Joint, JointType
+from diffenvs.model import Joint, JointType, Link
 from diffenvs.parameter_table import PARAMETERS, table
 from diffenvs.parameters import ARRAYS
+from diffenvs.tasks.hopper import Hopper
 
 HOPPER, ANT, HUMANOID, ANYMAL = (f"diffenvs/{robot}-v0" for robot in ("Hopper", "Ant", "Humanoid", "Anymal"))
 BODY_INERTIA = torch.tensor([0.3, 0.35, 0.4, 0.01, -0.02, 0.03], dtype=torch.float64)
@@ -262,6 +264,72 @@ def test_massless_links_have_no_inertia():
     masses[1, 0] = 0.0
     with pytest.raises(ValueError, match=r"'inertia' must be zero for a massless link. Got .* at \(1, 0\)"):
         env.set_parameters({"inertia": inertia[:1], "mass": masses})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel(Hopper):
+    """A Hopper on whose foot a massless wheel turns that its armature alone resists, and one that has mass too."""
+
+    def model(self):
+        hopper, joint = super().model(), Joint(type=JointType.HINGE, armature=0.01)
+        links = [Link(name=name, parent="foot", joint=joint) for name in ("bare", "solid")]
+        links[1] = replace(links[1], mass=1.0, inertia=(0.1, 0.1, 0.1, 0.0, 0.0, 0.0))
+        return replace(hopper, links=(*hopper.links, *links))
+
+    def start_q(self):
+        return (0.0,) * 8
+
+    def reset(self, random, start_q):
+        qd = random.uniform(8, -0.1, 0.1)
+        return start_q.expand(len(qd), -1), qd
+
+    def observation(self, state, action):
+        return torch.cat([state.q[:, 1:6], state.qd[:, :6]], dim=-1)
+
+
+UNRESISTED = "in float64 nothing resists the joints of these links, .*: 'bare'. Each needs an armature"
+
+
+def test_armatures_of_zero_are_refused_where_nothing_else_resists():
+    env = DiffVectorEnv(Wheel(), num_envs=3, dtype="float64")
+    env.reset(seed=0)
+    armature = env.parameters["armature"].repeat(3, 1)
+    armature[:, -1] = 0.0  # of the wheel with a mass
+    env.set_parameters({"armature": armature})
+    wrong = armature.clone()
+    wrong[1, -2] = 0.0
+    with pytest.raises(ValueError, match=f"with these parameters in environments 1, {UNRESISTED}"):
+        env.set_parameters({"armature": wrong})
+    with pytest.raises(ValueError, match=f"with these parameters, {UNRESISTED}"):
+        env.set_parameters({"armature": torch.zeros_like(armature[:1])})
+    assert torch.equal(env.parameters["armature"], armature)
+    assert not env.step(torch.zeros(3, 3, dtype=torch.float64))[4]["non_finite"].any()
+    mass, inertia = env.parameters["mass"], env.parameters["inertia"]
+    mass[0, -2], inertia[0, -2, :3] = 0.5, 0.1
+    env.set_parameters({"armature": torch.zeros_like(armature), "mass": mass, "inertia": inertia})
+    assert not env.step(torch.zeros(3, 3, dtype=torch.float64))[4]["non_finite"].any()
+
+
+def test_factors_that_take_all_resistance_are_refused():
+    with pytest.raises(ValueError, match=f"with `randomize`, {UNRESISTED}"):
+        DiffVectorEnv(Wheel(), dtype="float64", randomize={"armature": (0.0, 1.0)})
+    env = DiffVectorEnv(Wheel(), num_envs=3, dtype="float64", randomize={"armature": (0.1, 1.0), "mass": (0.5, 2.0)})
+    env.reset(seed=0)
+    assert not env.step(torch.zeros(3, 3, dtype=torch.float64))[4]["non_finite"].any()
+    DiffVectorEnv(ANT, randomize={"armature": (0.0, 0.0)})  # whose links have mass
+
+
+def test_factors_are_counted_with_the_parameters_that_they_multiply():
+    env = DiffVectorEnv(Wheel(), dtype="float64", randomize={"com": (0.0, 1.0)})
+    env.reset(seed=0)
+    inertia, com, armature = (env.parameters[name] for name in ("inertia", "com", "armature"))
+    mass = env.parameters["mass"]
+    mass[0, -2], com[0, -2, 0], armature[0, -2] = 0.5, 0.1, 0.0  # a point whose distance from its axis may become zero
+    given = {"mass": mass, "com": com, "armature": armature, "inertia": inertia}
+    with pytest.raises(ValueError, match=f"with these parameters, {UNRESISTED}"):
+        env.set_parameters(given)
+    alone = DiffVectorEnv(Wheel(), dtype="float64")
+    alone.set_parameters(given)
 
 
 def test_the_table_has_all_parameters_and_says_what_the_model_allows():

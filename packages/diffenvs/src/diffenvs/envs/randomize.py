@@ -8,7 +8,8 @@ environment would have without it. What a factor of which parameter multiplies i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Self
 
 import torch
@@ -68,6 +69,14 @@ class Randomization:
             return torch.zeros(len(env), 0, dtype=self._dtype, device=env.device)
         random = EnvRandom(splitmix64(stream), env, episode, self._dtype)
         return random.uniform(len(FACTORS), self._low, self._high)
+
+    def extremes(self, names: Collection[str]) -> Tensor:
+        """All combinations of the lowest and highest factors of these parameters, (K, factors); (1, 0) of nothing."""
+        if not self.ranges:
+            return torch.zeros(1, 0, dtype=self._dtype, device=self._low.device)
+        ends = zip(FACTORS, self._low.tolist(), self._high.tolist(), strict=True)
+        each = [sorted({low, high}) if name in names else [high] for name, low, high in ends]
+        return torch.tensor(list(itertools.product(*each)), dtype=self._dtype, device=self._low.device)
 
     def scaled(self, parameters: Mapping[str, Tensor], factors: Tensor) -> dict[str, Tensor]:
         """Multiply parameters (N or 1, count[, components]) by the factors of their environments."""

@@ -346,7 +346,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
             If closed; if a name, type, shape, dtype or device is wrong; if a value is not finite (limits of joints may
             be infinite), negative where that has no meaning, zero for a mass, an inertia that no body has (unless
             the model allows it), a lower limit above the upper one, or belongs to a free joint or would bind a robot
-            that travels to a place. Nothing has changed then.
+            that travels to a place; if nothing resists a joint, for its armature and what it moves are zero. Nothing
+            has changed then.
         """
         with _no_inference():
             self._open().parameters.give(parameters)
