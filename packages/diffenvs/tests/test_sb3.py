@@ -206,6 +206,8 @@ def test_uses_that_would_do_something_else_are_refused():
         (lambda: env.get_attr("colour"), AttributeError, "colour"),
         (lambda: env.set_attr("colour", "red"), AttributeError, "the environment has no attribute 'colour' to set"),
         (lambda: env.set_attr("state", {}), AttributeError, "state"),
+        (lambda: env.set_attr("task", 3), AttributeError, "`task` is fixed when an environment is made"),
+        (lambda: env.set_attr("num_envs", 3), AttributeError, "`num_envs` is fixed when an environment is made"),
     ):
         with pytest.raises(error, match=message):
             use()
@@ -217,8 +219,7 @@ def test_pictures_are_those_of_the_vector_environment():
     env = vec_env(num_envs=2)
     with pytest.warns(UserWarning, match="pictures need render_mode 'rgb_array'. It is None"):
         assert env.get_images() == [None, None]
-    inner = make(num_envs=2)
-    inner.render_mode = "rgb_array"
+    inner = make(num_envs=2, render_mode="rgb_array")
     inner.render = lambda: tuple(np.full((4, 6, 3), i, dtype=np.uint8) for i in range(2))
     env = SB3VecEnv(inner)
     assert [int(image.max()) for image in env.get_images()] == [0, 1]

@@ -9,13 +9,14 @@ import gymnasium
 import numpy as np
 
 from diffenvs.envs.arguments import keywords_of
+from diffenvs.envs.fixed import FixedAttributes
 from diffenvs.envs.pictures import RENDER_MODES
 from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.registration import make_task
 from diffenvs.tasks.base import AbstractTask
 
 
-class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class DiffEnv(FixedAttributes, gymnasium.Env[np.ndarray, np.ndarray]):
     """A vector environment of one, as ``gymnasium.make`` returns it (which adds the time limit).
 
     Parameters
@@ -65,6 +66,7 @@ class DiffEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = self._envs.single_observation_space
         self.action_space = self._envs.single_action_space
         self.render_mode = self._envs.render_mode
+        self._is_made = True
 
     @property
     def task(self) -> AbstractTask:

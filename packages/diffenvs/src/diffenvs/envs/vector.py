@@ -21,6 +21,7 @@ from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_
 from diffenvs.envs.autoreset import StepResult, advance
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
+from diffenvs.envs.fixed import FixedAttributes
 from diffenvs.envs.masks import known_empty, rows
 from diffenvs.envs.pictures import RENDER_MODES, Pictures
 from diffenvs.envs.randomize import Randomization
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from diffenvs.rendering.browser import TaskReplay
 
 
-class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
+class DiffVectorEnv(FixedAttributes, gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     """A Gymnasium vector environment of torch tensors whose steps can be differentiated.
 
     Observations (N, obs), rewards (N,) and flags (N,) are fresh tensors on `device`. Actions are clipped to [-1, 1];
@@ -47,6 +48,8 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     What ``pickle`` and ``copy.deepcopy`` make of an environment continues exactly where it is, also in another process;
     an open graph stays behind. Arguments that are strings and numbers keep ``env.spec`` convertible to JSON.
+
+    Attributes named as arguments are fixed, but for ``max_episode_steps``: to assign one raises AttributeError.
 
     Parameters
     ----------
@@ -125,6 +128,7 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self._now: EnvState | None = None
         self._observation = torch.empty(0)
         self._generator: np.random.Generator | None = None  # the one whose streams are in use
+        self._is_made = True
 
     def _make_spaces(self) -> None:
         dtype: Any = np.float64 if self.dtype is torch.float64 else np.float32
@@ -257,7 +261,12 @@ class DiffVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The current ``q`` (N, nq), ``qd`` (N, nv), ``origin`` (N, 3) and so on, attached to an open graph."""
+        """The current ``q`` (N, nq), ``qd`` (N, nv), ``origin`` (N, 3) and so on, attached to an open graph.
+
+        They are the environment's own tensors, to be read and differentiated. Never write into them: the robot would
+        move, but neither the observation nor the graph would follow. :meth:`get_state` returns copies, which
+        :meth:`set_state` takes.
+        """
         return self._started().as_dict()
 
     def get_state(self) -> dict[str, Tensor]:
