@@ -9,7 +9,7 @@ import pytest
 import torch
 from second_device import CPU, DEVICE
 
-from rpo import RPO, evaluate
+from rpo import evaluate
 from rpo.algorithms import ALGORITHMS
 
 N = 3
@@ -264,5 +264,10 @@ def test_second_device_counts_what_a_host_would_wait_for(second_device):
 
 
 def test_models_of_the_second_device_are_exported(tmp_path):
-    RPO(make_env(), device=DEVICE, seed=0).policy.export(tmp_path / "policy.pt2")
-    assert torch.export.load(tmp_path / "policy.pt2")
+    model = make_model("rpo", (CPU, DEVICE)).learn(2 * 4 * N, log_interval=None)
+    model.policy.export(tmp_path / "policy.pt2")
+    exported = torch.export.load(tmp_path / "policy.pt2").module()
+    observation = make_env().reset(seed=1)[0]
+    expected, _ = model.predict(observation, deterministic=True)
+    assert expected.abs().min() > 0
+    torch.testing.assert_close(exported(observation), expected)

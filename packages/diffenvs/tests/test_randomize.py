@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from environments import MODES, make, random_actions
+from environments import IDS, MODES, make, random_actions
 
 import diffenvs.simulator
 from diffenvs.envs.randomize import FACTORS, Randomization
@@ -68,6 +68,20 @@ def test_randomising_changes_no_first_state():
     plain, randomised = make(ANT), make(ANT, randomize=RANGES)
     for seed in (0, None, None):
         assert torch.equal(plain.reset(seed=seed)[0], randomised.reset(seed=seed)[0])
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_factors_have_nothing_to_do_with_first_states(id):
+    n = 1000
+    env = make(id, n, randomize={name: (0.5, 1.0) for name in FACTORS if make(id).parameters[name].any()})
+    env.reset(seed=0)
+    state = env.get_state()
+    drawn = torch.cat([state["q"], state["qd"], state["memory"]], dim=-1).double()
+    own = state["factors"].double()
+    columns = [values[:, values.std(0) > 1e-9].T for values in (drawn, own)]
+    assert min(map(len, columns)) > 5
+    correlation = torch.corrcoef(torch.cat(columns))[: len(columns[0]), len(columns[0]) :]
+    assert correlation.abs().max() < 5 / n**0.5
 
 
 @pytest.mark.parametrize("name", FACTORS)

@@ -1,6 +1,7 @@
 """DiffVectorEnv: gradients, states that are not finite, and what a GPU does differently."""
 
 import gc
+import sys
 import weakref
 
 import numpy as np
@@ -10,7 +11,6 @@ from environments import make, random_actions
 from recorded import check_gradients, recorded_gradients
 from simulators import RECORDED_COST, ROBOTS, golden, tensor
 
-from diffenvs.envs import dynamics, rebase, vector
 from diffenvs.envs.arguments import drop_nan
 from diffenvs.testing import check_vector_env
 
@@ -19,18 +19,18 @@ def simulator_of(env):
     return env._dynamics.simulator
 
 
-def spoil(monkeypatch, env, at_step, row, value):
-    """Let the simulator return `value` in one environment's state at one step."""
+def spoil(monkeypatch, env, at_step, row, value, part="q"):
+    """Let the simulator return `value` in the last coordinate or velocity of one environment at one step."""
     step, count = simulator_of(env).step, [0]
 
     def spoiled(*arguments):
-        q, qd = step(*arguments)
+        made = dict(zip(("q", "qd"), step(*arguments), strict=True))
         count[0] += 1
         if count[0] == at_step:
-            mask = torch.zeros_like(q, dtype=torch.bool)
+            mask = torch.zeros_like(made[part], dtype=torch.bool)
             mask[row, -1] = True
-            q = torch.where(mask, value, q)
-        return q, qd
+            made[part] = torch.where(mask, value, made[part])
+        return tuple(made.values())
 
     monkeypatch.setattr(simulator_of(env), "step", spoiled)
 
@@ -141,15 +141,16 @@ def test_inference_mode_steps_without_spoiling_later_gradients():
     assert action.grad is not None
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, 2e6])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 2e6, -2e6])
+@pytest.mark.parametrize("part", ["q", "qd"])
 @pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
-def test_a_state_that_is_not_finite_or_exploded_ends_its_environment_alone(monkeypatch, mode, value):
+def test_a_state_that_is_not_finite_or_exploded_ends_its_environment_alone(monkeypatch, mode, part, value):
     runs = []
     for spoiled in (False, True):
         env = make("diffenvs/Ant-v0", autoreset_mode=mode)
         env.reset(seed=0)
         if spoiled:
-            spoil(monkeypatch, env, at_step=3, row=1, value=value)
+            spoil(monkeypatch, env, at_step=3, row=1, value=value, part=part)
         actions = random_actions(env, 5).requires_grad_()
         results = [env.step_grad(actions[t]) for t in range(3)]
         if mode == "Disabled" and spoiled:
@@ -187,12 +188,24 @@ def test_next_step_mode_resets_an_environment_that_was_not_finite(monkeypatch):
     assert env.get_state()["episode"].tolist() == [1, 0, 0]
 
 
+def test_a_step_that_is_ignored_is_never_told_to_be_not_finite(monkeypatch):
+    env = make(autoreset_mode="NextStep", max_episode_steps=1)
+    env.reset(seed=0)
+    spoil(monkeypatch, env, at_step=2, row=0, value=torch.nan)
+    action = random_actions(env, 1)[0]
+    assert env.step(action)[3].all()
+    _, _, terminated, truncated, info = env.step(action)
+    assert not (terminated | truncated | info["non_finite"]).any()
+
+
 def test_work_that_the_cpu_may_leave_out_changes_no_value_nor_gradient(monkeypatch):
     runs = []
     for leave_out in (True, False):
         if not leave_out:
-            for module in (dynamics, rebase, vector):
-                monkeypatch.setattr(module, "known_empty", lambda mask: False)
+            users = [module for name, module in sys.modules.items() if name.startswith("diffenvs.envs.")]
+            for module in users:  # each has a name of its own for it
+                if hasattr(module, "known_empty"):
+                    monkeypatch.setattr(module, "known_empty", lambda mask: False)
         env = make("diffenvs/Ant-v0", max_episode_steps=6)
         env.reset(seed=0)
         actions = random_actions(env, 9).requires_grad_()
