@@ -26,6 +26,19 @@ REAL: Final = {torch.float32: wp.float32, torch.float64: wp.float64}
 CUDA_BLOCK: Final = 32
 """Threads of a CUDA block; one thread simulates one environment."""
 INPUTS: Final = ("q", "qd", "action")
+_BUILD: Final = threading.RLock()
+"""Held while Warp builds; its registry of kernels and its compiler are for one thread at a time."""
+
+
+@contextlib.contextmanager
+def _building() -> Iterator[None]:
+    """Declare, compile and load kernels: one thread at a time, and without Warp's banner and list of modules."""
+    with _BUILD:
+        level, wp.config.log_level = wp.config.log_level, max(wp.config.log_level, wp.LOG_WARNING)
+        try:
+            yield
+        finally:
+            wp.config.log_level = level
 
 
 class Engine:
@@ -34,6 +47,7 @@ class Engine:
     Threads take turns, and so do CUDA streams; a CUDA graph's replays are ordered by who replays it.
     """
 
+    @_building()
     def __init__(
         self,
         structure: Structure,
@@ -44,8 +58,8 @@ class Engine:
         lanes: int | None = None,
     ) -> None:
         model, real = structure.model, REAL[dtype]
-        self._real, self._links = real, len(model.links)
-        types = algebra(real)
+        wp.init()
+        self._real, types = real, algebra(real)
         self.num_envs = num_envs
         self._device = device
         self._kinds = dict(
@@ -66,6 +80,7 @@ class Engine:
         }
         self.values = {k: torch.zeros(num_envs, *shape, dtype=dtype, device=device) for k, shape in shapes.items()}
         self.gradients = {k: torch.zeros_like(value) for k, value in self.values.items()}
+        self._poses = torch.zeros(num_envs, len(model.links) + 1, 7, dtype=dtype, device=device)
         self._loaded: list[tuple[int, int]] | None = None
         self._held: list[Tensor] = []
         """The loaded parameters, held so that their identity stays theirs."""
@@ -74,8 +89,6 @@ class Engine:
         self._captured = False
         """Whether a CUDA graph uses the buffers, whose replays change them unseen."""
 
-        with _quiet():
-            wp.init()
         warp_device = wp.device_from_torch(device)
         self._kernel = control_step(real).kernel
         self._tree = make_tree(structure, warp_device)
@@ -89,6 +102,7 @@ class Engine:
         kind = dtype, device, real
         self.scratch = [Scratch(structure, n, *kind, lane_last=device.type == "cuda") for n in per_shard]
         self._launches: dict[tuple[bool, bool], list[Any]] = {}
+        self._launch_poses: Any = None
 
     def forward(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Run the kernel on these values, (N, count) each, and return the next state."""
@@ -121,33 +135,32 @@ class Engine:
 
     def link_poses(self, q: Tensor) -> Tensor:
         """Poses of the links at coordinates (N, nq), (N, links, 7)."""
-        poses = q.new_empty(self.num_envs, self._links + 1, 7)
-        with _quiet():
-            wp.launch(
-                link_poses(self._real),
-                dim=self.num_envs,
-                inputs=[self._tree, self._constants, as_warp(q.contiguous(), self._real)],
-                outputs=[as_warp(poses, algebra(self._real).transform)],
-                device=wp.device_from_torch(self._device),
-                stream=self._stream(),
-            )
-        return poses[:, 1:]
+        with self._turn:
+            self._follow_stream()
+            self.values["q"].copy_(q)
+            if self._launch_poses is None:
+                self._launch_poses = self._record_poses()
+            self._launch_poses.launch(stream=self._stream())
+            return self._poses[:, 1:].clone()
 
     def _stream(self) -> Any:
         """Torch's stream, on a GPU."""
         return wp.stream_from_torch(torch.cuda.current_stream(self._device)) if self._device.type == "cuda" else None
 
-    def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
-        capturing = is_capturing(self._device)
-        if self._device.type == "cuda" and not capturing:
+    def _follow_stream(self) -> None:
+        """Let torch's stream wait for the one that used the buffers last."""
+        if self._device.type == "cuda" and not is_capturing(self._device):
             stream = torch.cuda.current_stream(self._device)
             if self._last_stream is not None and self._last_stream != stream:
                 stream.wait_stream(self._last_stream)
             self._last_stream = stream
+
+    def _load(self, q: Tensor, qd: Tensor, action: Tensor, parameters: list[Tensor]) -> None:
+        self._follow_stream()
         for name, value in zip(INPUTS, (q, qd, action), strict=True):
             self.values[name].copy_(value)
         # While a CUDA graph is captured the copies must become part of it, and nothing is copied yet.
-        self._captured |= capturing
+        self._captured |= is_capturing(self._device)
         stamp = None if self._captured else stamp_of(parameters)
         if stamp is not None and stamp == self._loaded:
             return
@@ -159,8 +172,7 @@ class Engine:
         key = (adjoint, parameter_gradients)
         if key not in self._launches:
             pairs = zip(self._shards, self.scratch, strict=True)
-            with _quiet():  # the first launch on a machine compiles the kernel
-                self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
+            self._launches[key] = [self._record(shard, scratch, *key) for shard, scratch in pairs]
         launches = self._launches[key]
         if self._device.type == "cuda":
             launches[0].launch(stream=self._stream())
@@ -174,6 +186,7 @@ class Engine:
         for future in pending:
             future.result()
 
+    @_building()  # the first launch on a machine compiles the kernel
     def _record(self, shard: slice, scratch: Scratch, adjoint: bool, parameter_gradients: bool) -> Any:
         def array(name: str) -> Any:
             kind, gradient = self._kinds[name], None
@@ -197,15 +210,16 @@ class Engine:
             block_dim=CUDA_BLOCK if self._device.type == "cuda" else None,
         )
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Warp from printing its banner and the names of generated modules."""
-    level, wp.config.log_level = wp.config.log_level, max(wp.config.log_level, wp.LOG_WARNING)
-    try:
-        yield
-    finally:
-        wp.config.log_level = level
+    @_building()
+    def _record_poses(self) -> Any:
+        return wp.launch(
+            link_poses(self._real),
+            dim=self.num_envs,
+            inputs=[self._tree, self._constants, as_warp(self.values["q"], self._real)],
+            outputs=[as_warp(self._poses, algebra(self._real).transform)],
+            device=wp.device_from_torch(self._device),
+            record_cmd=True,
+        )
 
 
 def is_capturing(device: torch.device) -> bool:
@@ -228,3 +242,4 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork
     os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(before=_BUILD.acquire, after_in_parent=_BUILD.release, after_in_child=_BUILD.release)
