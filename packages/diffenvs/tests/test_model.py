@@ -360,12 +360,20 @@ def test_parameter_that_is_no_tensor_is_refused():
         sim.step(*state, {"gravity": -9.81})
 
 
-def test_simulator_runs_in_inference_mode_and_out_of_it_again():
-    sim = Simulator(ROBOTS["hopper"], 1)
-    q, qd, action = (torch.zeros(1, width) for width in (6, 6, 3))
+@pytest.mark.parametrize("made_there", [False, True])
+def test_simulator_runs_in_inference_mode_and_out_of_it_again(made_there):
+    sim = None if made_there else Simulator(ROBOTS["hopper"], 1)
+    q, qd = torch.zeros(1, 6), torch.zeros(1, 6)
+    action = torch.zeros(1, 3, requires_grad=True)
     with torch.inference_mode():
-        first = sim.step(q, qd, action)[0].clone()
-    assert torch.equal(sim.step(q, qd, action)[0], first)
+        sim = sim or Simulator(ROBOTS["hopper"], 1)
+        first, poses = sim.step(q, qd, action)[0], sim.link_poses(q)
+    again = sim.step(q, qd, action)[0]
+    again.sum().backward()
+    assert torch.equal(again, first)
+    assert torch.equal(sim.link_poses(q), poses)
+    assert action.grad is not None
+    assert action.grad.any()
 
 
 def test_dtype_may_be_given_by_its_name():

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from environments import make, random_actions
+from environments import IDS, make, random_actions
 from recorded import check_gradients, recorded_gradients
 from simulators import RECORDED_COST, ROBOTS, golden, tensor
 
@@ -129,16 +129,25 @@ def test_step_grad_is_refused_where_it_has_no_meaning_and_leaves_the_environment
     env.step(torch.zeros(3, 3))
 
 
-def test_inference_mode_steps_without_spoiling_later_gradients():
-    env = make()
+@pytest.mark.parametrize("made_there", [False, True])
+@pytest.mark.parametrize("id", IDS)
+def test_inference_mode_steps_without_spoiling_later_gradients(id, made_there):
+    def environment():
+        return make(id, randomize={"friction": (0.5, 1.0)})
+
+    env = None if made_there else environment()
     with torch.inference_mode():
+        env = env or environment()
+        action = random_actions(env, 1)[0]
         env.reset(seed=0)
-        env.step(torch.zeros(3, 3))
+        env.step(action)
         with pytest.raises(RuntimeError, match="inference mode"):
-            env.step_grad(torch.zeros(3, 3))
-    action = torch.zeros(3, 3, requires_grad=True)
+            env.step_grad(action)
+    action = action.clone().requires_grad_()
     env.step_grad(action)[0].sum().backward()
     assert action.grad is not None
+    env.reset()
+    env.step(action)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 2e6, -2e6])

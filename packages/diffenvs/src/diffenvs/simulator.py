@@ -44,6 +44,7 @@ class Simulator:
         lost in the rounding of `dtype`.
     """
 
+    @torch.inference_mode(False)  # whose tensors could join no graph later
     def __init__(
         self,
         model: Model,

@@ -88,6 +88,7 @@ class DiffVectorEnv(FixedAttributes, gymnasium.vector.VectorEnv[Tensor, Tensor, 
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
+    @torch.inference_mode(False)  # whose tensors could join no graph later
     def __init__(
         self,
         task: AbstractTask | str,
