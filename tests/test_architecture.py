@@ -18,6 +18,7 @@ FORBIDDEN = {
     "diffenvs": ["rpo", "stable_baselines3"],
     "diffenvs.model": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.shapes": ["diffenvs", "torch", "warp", "gymnasium"],
+    "diffenvs.fields": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.quantities": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.quaternions": ["diffenvs", "torch", "warp", "gymnasium"],
     "diffenvs.resistance": ["diffenvs", "torch", "warp", "gymnasium"],
@@ -34,11 +35,14 @@ FORBIDDEN = {
 # Imported all the same: the parts of a model; by a function, where the name is convenient for users; from an extra.
 ALLOWED = {
     ("diffenvs.model", "diffenvs.mjcf"),
+    ("diffenvs.fields", "diffenvs.quantities"),
+    ("diffenvs.model", "diffenvs.fields"),
     ("diffenvs.model", "diffenvs.shapes"),
     ("diffenvs.model", "diffenvs.quantities"),
     ("diffenvs.model", "diffenvs.resistance"),
     ("diffenvs.resistance", "diffenvs.model"),
     ("diffenvs.resistance", "diffenvs.quaternions"),
+    ("diffenvs.shapes", "diffenvs.fields"),
     ("diffenvs.shapes", "diffenvs.quantities"),
     ("diffenvs.shapes", "diffenvs.quaternions"),
     ("diffenvs.sb3", "stable_baselines3"),

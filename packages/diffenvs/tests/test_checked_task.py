@@ -71,6 +71,7 @@ def first(change):
 SHAPE = "must be {} torch.float32 on cpu. Got {}"
 NORM = "must have norm 1 to within 0.001. Those of environments {} have"
 WRONG = [
+    ("model", lambda model: "<mujoco/>", TypeError, "must be of type Model. Got str"),
     ("start_q", lambda q: q[:3], ValueError, r"must be 8 finite numbers. Got \(0.0, 0.0, 0.0\)"),
     ("start_q", lambda q: (*q[:7], torch.nan), ValueError, "must be 8 finite numbers"),
     ("start_q", lambda q: (*q[:6], 0.5, 0.0), ValueError, "must have norm 1 to within 0.001. Got 0.5"),

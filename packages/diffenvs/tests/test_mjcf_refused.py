@@ -315,8 +315,8 @@ BODY = "<mujoco><worldbody><body name='plate'><joint/><inertial pos='0 0 0' mass
         ),
         ("<mujoco/>", {"floating": True}, ValueError, "`floating` needs one root body, without joints. There is none"),
         (robot(), {"dt": -1.0}, ValueError, "`dt` of Model must be finite and positive"),
-        (robot(), {"ground": "yes"}, ValueError, "`ground` of Model must be True or False. Got 'yes'"),
-        (robot(), {"material": "rubber"}, TypeError, "`material` must be a Material or None. Got str"),
+        (robot(), {"ground": "yes"}, TypeError, "`ground` of Model must be True or False. Got 'yes'"),
+        (robot(), {"material": "rubber"}, TypeError, "`material` must be of type Material or None. Got str"),
         (
             robot(joint='range="0 1"'),
             {"limit_stiffness": -1.0},

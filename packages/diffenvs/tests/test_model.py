@@ -1,7 +1,7 @@
 """Models, parameters and arguments: what is taken, what is refused in which words, and that nothing is left broken."""
 
 import math
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ REFUSED = {
     "nan damping depth": (lambda: replace(MATERIAL, damping_depth=NAN), "`damping_depth` of Material must be positive"),
     "friction bound": (
         lambda: replace(MATERIAL, friction_bound="normal"),
-        "`friction_bound` of Material must be 'elastic' or 'total'. Got 'normal'",
+        "`friction_bound` of Material must be one of 'elastic', 'total'. Got 'normal'",
     ),
     "nan friction": (lambda: replace(MATERIAL, friction=NAN), "`friction` of Material must be finite"),
     "radius": (lambda: Sphere(radius=0.0, material=MATERIAL), "`radius` of Sphere must be finite and positive"),
@@ -66,7 +66,7 @@ REFUSED = {
         lambda: Box(half_extents=(1, 1, 1), rotation=(0, 0, 0, 2), material=MATERIAL),
         "`rotation` of Box must have norm 1",
     ),
-    "joint type": (lambda: Joint(type=7), "7 is not a valid JointType"),
+    "joint type": (lambda: Joint(type=7), "`type` of Joint must be one of .*FREE.* Got 7"),
     "joint axis": (lambda: Joint(type=JointType.HINGE, axis=(0, 0, 0)), "`axis` of Joint must have norm 1"),
     "joint rotation": (
         lambda: Joint(type=JointType.HINGE, rotation=(0, 0, 0, NAN)),
@@ -76,8 +76,10 @@ REFUSED = {
     "rest": (lambda: replace(HINGE, rest=INF), "`rest` of Joint must be finite. Got inf"),
     "limits": (lambda: replace(HINGE, lower=1.0, upper=1.0), "`lower` of Joint must be below `upper`. Got 1.0 and 1.0"),
     "nan limit": (lambda: replace(HINGE, lower=NAN), "`lower` of Joint must be below `upper`"),
-    "damped free joint": (lambda: replace(FREE, damping=1.0), "a free Joint has no stiffness, damping"),
-    "stiff fixed joint": (lambda: Joint(type=JointType.FIXED, armature=1.0), "a fixed Joint has no stiffness, damping"),
+    "limit that nothing holds": (
+        lambda: replace(HINGE, upper=1.0),
+        "`limit_stiffness` of Joint with `lower` or `upper` must be finite and positive. Got 0.0",
+    ),
     "mass": (lambda: body(HINGE, mass=-1.0), "`mass` of link 'body' must be finite and not negative"),
     "indefinite inertia": (
         lambda: body(HINGE, inertia=(1, 1, 1, 2, 0, 0)),
@@ -114,7 +116,6 @@ REFUSED = {
         lambda: model(body(HINGE), actuators=(Actuator(link="body", gear=1.0),) * 2),
         "`actuators` of Model must drive different joints",
     ),
-    "ground": (lambda: model(body(HINGE), ground=1), "`ground` of Model must be True or False. Got 1"),
     "collision of one": (lambda: colliding(("a",)), r"each of `collisions` of Model must name two links. Got \('a',\)"),
     "collision with an unknown": (lambda: colliding(("a", "c")), "model 'test' has no link 'c'. It has a, b, bare"),
     "collision with itself": (
@@ -140,7 +141,7 @@ REFUSED = {
     "up": (lambda: model(body(HINGE), up=(0, 2, 0)), "`up` of Model must have norm 1"),
     "gravity": (lambda: model(body(HINGE), gravity=(0, NAN, 0)), "`gravity` of Model must be 3 finite numbers"),
     "dt": (lambda: model(body(HINGE), dt=0.0), "`dt` of Model must be finite and positive"),
-    "substeps": (lambda: model(body(HINGE), substeps=1.5), "`substeps` of Model must be a positive integer. Got 1.5"),
+    "substeps": (lambda: model(body(HINGE), substeps=0), "`substeps` of Model must be positive. Got 0"),
     "interval": (
         lambda: model(body(HINGE), substeps=16, mass_matrix_interval=3),
         "`mass_matrix_interval` of Model must divide `substeps`. Got 3 and 16",
@@ -168,9 +169,77 @@ def test_nonsense_is_refused_with_words_that_help(case):
         build()
 
 
-def test_shape_of_another_type_is_refused():
-    with pytest.raises(TypeError, match=r"`shapes` of link 'body' must be Sphere, Capsule or Box. Got str"):
-        body(HINGE, shapes=("sphere",))
+PARTS = (
+    MATERIAL,
+    Sphere(radius=0.1, material=MATERIAL),
+    Capsule(radius=0.1, half_length=0.1, axis=(1, 0, 0), material=MATERIAL),
+    Box(half_extents=(1, 1, 1), material=MATERIAL),
+    HINGE,
+    body(HINGE),
+    Actuator(link="body", gear=1.0),
+    model(body(HINGE)),
+)
+
+
+@pytest.mark.parametrize("wrong", [object(), [[1.0], [1.0, 2.0]]], ids=["object", "ragged list"])
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [(part, field.name) for part in PARTS for field in fields(part) if field.init],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_values_of_a_wrong_type_are_refused_by_the_name_of_their_field(part, field, wrong):
+    with pytest.raises((TypeError, ValueError), match=f"`{field}` of "):
+        replace(part, **{field: wrong})
+
+
+def test_words_for_wrong_types_say_what_is_expected():
+    wrong = {
+        "`dt` of Model must be a number. Got '0.01'": lambda: model(body(HINGE), dt="0.01"),
+        "`lower` of Joint must be a number. Got '3'": lambda: replace(HINGE, lower="3"),
+        "`substeps` of Model must be an integer. Got 1.5": lambda: model(body(HINGE), substeps=1.5),
+        "`ground` of Model must be True or False. Got 1": lambda: model(body(HINGE), ground=1),
+        "`gear` of Actuator of link 'body' must be a number. Got None": lambda: Actuator(link="body", gear=None),
+        "`joint` of link 'body' must be of type Joint. Got NoneType": lambda: body(None),
+        "`links` of Model must be a tuple. Got Link": lambda: Model(name="test", links=body(HINGE)),
+        "`parent` of link 'body' must be of type str or None. Got int": lambda: body(HINGE, parent=3),
+        "an entry of `shapes` of link 'body' must be of type Sphere or Capsule or Box. Got str": lambda: body(
+            HINGE, shapes=("sphere",)
+        ),
+        "`axis` of Joint must be 3 finite numbers. Got .'0', '0', '1'": lambda: replace(HINGE, axis=("0", "0", "1")),
+        "`model` must be of type Model. Got str": lambda: Simulator("<mujoco/>", 2),
+    }
+    for message, make in wrong.items():
+        with pytest.raises((TypeError, ValueError), match=message):
+            make()
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    made = model(body(HINGE), substeps=np.int64(4), dt=np.float32(0.5))
+    assert (made.substeps, made.dt) == (4, 0.5)
+    assert (type(made.substeps), type(made.dt)) == (int, float)
+
+
+MEANINGLESS = {
+    JointType.FREE: [field.name for field in fields(Joint) if field.name != "type"],
+    JointType.FIXED: [field.name for field in fields(Joint) if field.name not in ("type", "position", "rotation")],
+}
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind, names in MEANINGLESS.items() for field in names])
+def test_joints_have_no_fields_that_mean_nothing_for_their_type(kind, field):
+    values = {"axis": (1, 0, 0), "position": (0, 0, 1), "rotation": (1, 0, 0, 0)}
+    wrong = {field: values.get(field, 1.0)}
+    if field in ("lower", "upper"):
+        wrong["limit_stiffness"] = 1.0
+    with pytest.raises(ValueError, match=f"a {kind.name.lower()} Joint has no `({'|'.join(wrong)})`"):
+        Joint(type=kind, **wrong)
+
+
+def test_a_fixed_joint_has_a_place():
+    place = {"position": (0.0, 0.0, 1.0), "rotation": (1.0, 0.0, 0.0, 0.0)}
+    link = body(Joint(type=JointType.FIXED, **place))
+    poses = simulator(model(link), 1).link_poses(torch.zeros(1, 0, dtype=torch.float64))
+    assert poses[0, 0].tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")

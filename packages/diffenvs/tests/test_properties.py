@@ -69,9 +69,9 @@ def link(name: str, parent: str | None, kind: JointType, random: np.random.Gener
         passive = {"damping": 0.5, "stiffness": 2.0, "rest": 0.1, "armature": random.choice([0.0, 0.1])}
         if random.random() < 0.5:
             passive.update(lower=-0.2, upper=0.3, limit_stiffness=50.0, limit_damping=1.0)
-    joint = Joint(
-        type=kind, axis=unit(random, 3), position=random.normal(size=3) / 3, rotation=unit(random, 4), **passive
-    )
+    place = {"axis": unit(random, 3), "position": random.normal(size=3) / 3, "rotation": unit(random, 4)}
+    used = {JointType.FREE: (), JointType.FIXED: ("position", "rotation")}.get(kind, place)
+    joint = Joint(type=kind, **{name: place[name] for name in used}, **passive)
     material = Material(stiffness=500.0, damping=50.0, tangential_damping=20.0, friction=0.6)
     shapes = (
         Sphere(radius=0.3, position=random.normal(size=3) / 3, material=material),

@@ -103,7 +103,7 @@ X = {"type": JointType.SLIDE, "axis": (1.0, 0.0, 0.0)}
     "model",
     [
         slider(Joint(type=JointType.HINGE)),
-        slider(Joint(**X, lower=-1.0, upper=1.0)),
+        slider(Joint(**X, lower=-1.0, upper=1.0, limit_stiffness=1.0)),
         slider(Joint(**X, stiffness=1.0)),
         slider(Joint(type=JointType.SLIDE, axis=(0.0, 0.0, 1.0))),
         Model(

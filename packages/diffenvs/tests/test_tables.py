@@ -41,7 +41,7 @@ class Pusher(AbstractTask):
     bonus: float = 1.0
 
     def model(self) -> Model:
-        slide = Joint(type=JointType.SLIDE, lower=-1.0, upper=2.5)
+        slide = Joint(type=JointType.SLIDE, lower=-1.0, upper=2.5, limit_stiffness=1e3)
         hard = replace(MATERIAL, stiffness=12345.0)
         shapes = tuple(Sphere(radius=0.1, material=material) for material in (MATERIAL, hard))
         links = (body(slide, name="cart", mass=2.5, shapes=shapes),)

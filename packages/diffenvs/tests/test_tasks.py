@@ -166,8 +166,8 @@ def test_heading_has_a_finite_gradient_at_the_target():
         ({"action_cost": True}, TypeError, "`action_cost` of Ant must be a number. Got True"),
         ({"action_cost": math.nan}, ValueError, "`action_cost` of Ant must be finite. Got nan"),
         ({"reset_noise": 1}, TypeError, "`reset_noise` of Ant must be True or False. Got 1"),
-        ({"target": (1.0, 2.0)}, TypeError, "`target` of Ant must be three numbers"),
-        ({"target": (1.0, 2.0, math.inf)}, ValueError, "`target` of Ant must be finite"),
+        ({"target": (1.0, 2.0)}, ValueError, "`target` of Ant must be 3 finite numbers"),
+        ({"target": (1.0, 2.0, math.inf)}, ValueError, "`target` of Ant must be 3 finite numbers"),
     ],
 )
 def test_fields_that_are_unknown_or_wrong_are_refused_by_name(fields, error, message):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import numpy as np
 import torch
+
+from diffenvs.fields import converted
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -61,8 +62,7 @@ def check_tensor(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dty
 
 def check_number(where: str, value: Any) -> float:
     """Return a finite number as a float, or raise TypeError or ValueError, which begin with `where`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{where} must be a number. Got {value!r}.")
-    if not math.isfinite(value):
+    number = converted(where, value, float)
+    if not math.isfinite(number):
         raise ValueError(f"{where} must be finite. Got {value!r}.")
-    return float(value)
+    return number

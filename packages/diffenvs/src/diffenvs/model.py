@@ -9,12 +9,14 @@ from __future__ import annotations
 import enum
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 
+from diffenvs.fields import convert_fields
 from diffenvs.quantities import (
     STANDARD_GRAVITY,
     as_unit,
@@ -53,13 +55,26 @@ class JointType(enum.IntEnum):
         return (0, 1, 1, 6)[self]
 
 
+_USED: Final = {JointType.FREE: ("type",), JointType.FIXED: ("type", "position", "rotation")}
+"""Fields of a joint that mean something, where it has no axis."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Joint:
     """Connection of a link to its parent, with the passive forces that act along it.
 
     The passive torque of a hinge (force of a slide) is
     ``-stiffness (q - rest) - damping qd``, and outside [lower, upper] in addition
-    ``limit_stiffness (limit - q) - limit_damping qd``.
+    ``limit_stiffness (limit - q) - limit_damping qd``. With a ``limit_damping`` this force jumps where the joint
+    crosses its limit with a velocity, and gradients that cross such a jump do not know of it.
+
+    A free joint has a type only, a fixed one a position and rotation beside it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has a wrong type or is out of range, has no meaning for the type of joint, or there is a limit
+        without a stiffness to hold it.
     """
 
     type: JointType
@@ -74,9 +89,9 @@ class Joint:
     upper: float = math.inf
     """[rad or m]"""
     limit_stiffness: float = 0.0
-    """[N m/rad or N/m]"""
+    """Only outside the limits; positive if there is one [N m/rad or N/m]."""
     limit_damping: float = 0.0
-    """Only outside the limits [N m s/rad or N s/m]."""
+    """Only outside the limits, so that the force jumps there unless it is zero [N m s/rad or N s/m]."""
     stiffness: float = 0.0
     """[N m/rad or N/m]"""
     rest: float = 0.0
@@ -87,9 +102,8 @@ class Joint:
     """Inertia of the drive, added to the diagonal of the mass matrix [kg m^2 or kg]."""
 
     def __post_init__(self) -> None:
-        set_field(self, "type", JointType(self.type))
+        convert_fields(self, "Joint")
         set_field(self, "axis", as_unit("`axis` of Joint", self.axis, 3))
-        set_field(self, "position", as_vector("`position` of Joint", self.position, 3))
         set_field(self, "rotation", as_unit("`rotation` of Joint", self.rotation, 4))
         for name in ("limit_stiffness", "limit_damping", "stiffness", "damping", "armature"):
             require_non_negative(f"`{name}` of Joint", getattr(self, name))
@@ -97,9 +111,12 @@ class Joint:
             raise ValueError(f"`rest` of Joint must be finite. Got {self.rest}.")
         if not self.lower < self.upper:
             raise ValueError(f"`lower` of Joint must be below `upper`. Got {self.lower} and {self.upper}.")
-        passive = (self.stiffness, self.damping, self.armature, self.limit_stiffness, self.limit_damping)
-        if self.type in (JointType.FREE, JointType.FIXED) and any(passive):
-            raise ValueError(f"a {self.type.name.lower()} Joint has no stiffness, damping, armature or limit.")
+        if math.isfinite(self.lower) or math.isfinite(self.upper):
+            require_positive("`limit_stiffness` of Joint with `lower` or `upper`", self.limit_stiffness)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in _USED.get(self.type, (each.name,)) and value != each.default:
+                raise ValueError(f"a {self.type.name.lower()} Joint has no `{each.name}`. Got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,18 +137,13 @@ class Link:
 
     def __post_init__(self) -> None:
         where = f"of link '{self.name}'"
+        convert_fields(self, where.removeprefix("of "))
         require_non_negative(f"`mass` {where}", self.mass)
-        set_field(self, "com", as_vector(f"`com` {where}", self.com, 3))
-        set_field(self, "inertia", as_vector(f"`inertia` {where}", self.inertia, 6))
-        set_field(self, "shapes", tuple(self.shapes))
         moments = self.principal_moments
         if moments[0] < -1e-9 * max(1.0, moments[-1]):
             raise ValueError(f"`inertia` {where} must be positive semidefinite. Its moments are {moments}.")
         if self.mass == 0.0 and any(self.inertia):
             raise ValueError(f"`inertia` {where} must be zero for a massless link. Got {self.inertia}.")
-        for shape in self.shapes:
-            if not isinstance(shape, Shape):
-                raise TypeError(f"`shapes` {where} must be Sphere, Capsule or Box. Got {type(shape).__name__}.")
 
     @property
     def principal_moments(self) -> tuple[float, float, float]:
@@ -150,6 +162,7 @@ class Actuator:
     """[N m or N]"""
 
     def __post_init__(self) -> None:
+        convert_fields(self, f"Actuator of link '{self.link}'")
         if not math.isfinite(self.gear):
             raise ValueError(f"`gear` of Actuator of link '{self.link}' must be finite. Got {self.gear}.")
 
@@ -160,6 +173,8 @@ class Model:
 
     Raises
     ------
+    TypeError
+        If a field has a wrong type.
     ValueError
         If a name is unknown or used twice, a link comes before its parent, a free joint has a parent other than the
         world, nothing resists a joint, an actuator drives a joint without an axis, a collision has no shapes or no
@@ -209,19 +224,14 @@ class Model:
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        set_field(self, "links", tuple(self.links))
-        set_field(self, "actuators", tuple(self.actuators))
-        set_field(self, "collisions", tuple(tuple(pair) for pair in self.collisions))
+        convert_fields(self, "Model")
         set_field(self, "up", as_unit("`up` of Model", self.up, 3))
-        set_field(self, "gravity", as_vector("`gravity` of Model", self.gravity, 3))
         require_positive("`dt` of Model", self.dt)
-        if not isinstance(self.ground, bool):
-            raise ValueError(f"`ground` of Model must be True or False. Got {self.ground!r}.")
         if not self.links:
             raise ValueError("`links` of Model must hold at least one link.")
         for name in ("substeps", "mass_matrix_interval"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise ValueError(f"`{name}` of Model must be a positive integer. Got {getattr(self, name)!r}.")
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` of Model must be positive. Got {getattr(self, name)}.")
         if self.substeps % self.mass_matrix_interval:
             raise ValueError(
                 f"`mass_matrix_interval` of Model must divide `substeps`. "
@@ -321,8 +331,8 @@ class Model:
             friction (by its pairs, priorities, or the larger one of two geoms) is another is refused, and so is a pair
             with friction that depends on the direction. A material that is given replaces all friction of the file.
         limit_stiffness
-            Of all joints with a range [N m/rad or N/m]. By default a joint against its limit vibrates at 100 rad/s, for
-            its inertia in the reference pose.
+            Of all joints with a range, positive [N m/rad or N/m]. By default a joint against its limit vibrates at
+            100 rad/s, for its inertia in the reference pose.
         limit_damping
             Of all joints with a range; only outside it, so that its force jumps at the limit [N m s/rad or N s/m].
         ground

@@ -39,10 +39,13 @@ def require_positive(what: str, value: float) -> None:
 
 def as_vector(what: str, value: Sequence[float] | np.ndarray, length: int) -> tuple:
     """Return `length` finite numbers as a tuple, or raise ValueError, naming `what`."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != (length,) or not np.isfinite(array).all():
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # ragged, or not on this machine's CPU
+        array = np.empty(())
+    if array.shape != (length,) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ValueError(f"{what} must be {length} finite numbers. Got {value!r}.")
-    return tuple(array.tolist())
+    return tuple(array.astype(np.float64).tolist())
 
 
 def as_unit(what: str, value: Sequence[float], length: int) -> tuple:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from diffenvs.fields import convert_fields
 from diffenvs.quantities import (
     Quaternion,
     Vector3,
@@ -45,12 +46,11 @@ class Material:
     """Whether the Coulomb coefficient bounds friction by the elastic part of the normal force or by all of it."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, "Material")
         for name in ("stiffness", "damping", "tangential_damping", "friction"):
             require_non_negative(f"`{name}` of Material", getattr(self, name))
         if not self.damping_depth > 0.0:
             raise ValueError(f"`damping_depth` of Material must be positive. Got {self.damping_depth!r}.")
-        if self.friction_bound not in get_args(FrictionBound):
-            raise ValueError(f"`friction_bound` of Material must be 'elastic' or 'total'. Got {self.friction_bound!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class Sphere:
     """Centre in the link's frame [m]."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, "Sphere")
         require_positive("`radius` of Sphere", self.radius)
-        set_field(self, "position", as_vector("`position` of Sphere", self.position, 3))
 
     def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
         """Points in the link's frame that touch the ground first, each with its radius."""
@@ -87,10 +87,10 @@ class Capsule:
     """Centre in the link's frame [m]."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, "Capsule")
         require_positive("`radius` of Capsule", self.radius)
         require_positive("`half_length` of Capsule", self.half_length)
         set_field(self, "axis", as_unit("`axis` of Capsule", self.axis, 3))
-        set_field(self, "position", as_vector("`position` of Capsule", self.position, 3))
 
     def contact_points(self) -> tuple[tuple[Vector3, float], ...]:
         """Points in the link's frame that touch the ground first, each with its radius."""
@@ -111,10 +111,9 @@ class Box:
     """Of the box in the link's frame."""
 
     def __post_init__(self) -> None:
-        set_field(self, "half_extents", as_vector("`half_extents` of Box", self.half_extents, 3))
+        convert_fields(self, "Box")
         for extent in self.half_extents:
             require_positive("each of `half_extents` of Box", extent)
-        set_field(self, "position", as_vector("`position` of Box", self.position, 3))
         set_field(self, "rotation", as_unit("`rotation` of Box", self.rotation, 4))
 
     def contact_points(self) -> tuple[tuple[Vector3, float], ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffenvs.autograd import ControlStep
 from diffenvs.checks import check_count, check_device, check_dtype
 from diffenvs.engine import Engine, is_capturing, stamp_of
+from diffenvs.fields import converted
 from diffenvs.kernel_arguments import Structure
 from diffenvs.model import Model
 from diffenvs.parameters import ARRAYS, check_parameters, default_parameters, pack
@@ -54,7 +55,7 @@ class Simulator:
         dtype: torch.dtype | str = torch.float32,
         num_threads: int | None = None,
     ) -> None:
-        self.model = model
+        self.model = converted("`model`", model, Model)
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
         self.dtype = check_dtype(dtype)

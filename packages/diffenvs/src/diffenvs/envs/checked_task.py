@@ -11,6 +11,7 @@ from torch import Tensor
 from diffenvs.checks import check_tensor
 from diffenvs.envs.env_state import EXPLODED, check_quaternions, is_valid
 from diffenvs.envs.masks import rows
+from diffenvs.fields import converted
 from diffenvs.model import Model
 from diffenvs.quantities import as_vector
 from diffenvs.random import EnvRandom
@@ -18,6 +19,11 @@ from diffenvs.state import State
 from diffenvs.tasks.base import AbstractTask
 
 Made = TypeVar("Made")
+
+
+def model_of(task: AbstractTask) -> Model:
+    """Return the robot of a task, or raise TypeError if it is none."""
+    return converted(f"what `model` of {type(task).__name__} returns", task.model(), Model)
 
 
 class CheckedTask:

@@ -19,6 +19,7 @@ from torch import Tensor
 from diffenvs.checks import check_count, check_device, check_dtype
 from diffenvs.envs.arguments import check_actions, check_autoreset, check_reset_mask, keywords_of
 from diffenvs.envs.autoreset import StepResult, advance
+from diffenvs.envs.checked_task import model_of
 from diffenvs.envs.dynamics import Dynamics
 from diffenvs.envs.env_state import EnvState
 from diffenvs.envs.fixed import FixedAttributes
@@ -116,7 +117,7 @@ class DiffVectorEnv(FixedAttributes, gymnasium.vector.VectorEnv[Tensor, Tensor, 
             check_count("num_threads", num_threads)
         self.render_mode = render_mode
         self._pictures = Pictures(self.task, render_mode, height, width)
-        self.model = self.task.model()
+        self.model = model_of(self.task)
         self.dt = self.model.dt
         """Length of a control step [s]."""
         self.metadata = {**type(self).metadata, "render_fps": round(1 / self.dt), "autoreset_mode": self.autoreset_mode}

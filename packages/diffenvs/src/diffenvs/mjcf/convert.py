@@ -13,6 +13,7 @@ from typing import Any, Final
 import mujoco
 import numpy as np
 
+from diffenvs.fields import converted
 from diffenvs.mjcf.compiled import kinematics, name_of
 from diffenvs.mjcf.contacts import Contacts
 from diffenvs.mjcf.drives import drive
@@ -49,8 +50,7 @@ def load(
     floating: bool,
 ) -> Model:
     """Read a robot; :meth:`diffenvs.Model.from_mjcf` describes it all."""
-    if material is not None and not isinstance(material, Material):
-        raise TypeError(f"`material` must be a Material or None. Got {type(material).__name__}.")
+    converted("`material`", material, Material | None)
     spec = _parsed(source)
     spec.compiler.fusestatic = False  # bodies are merged below, where the base of a robot can be told from scenery
     if floating:

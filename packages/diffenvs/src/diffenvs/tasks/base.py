@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import inspect
 import itertools
-import numbers
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffenvs.checks import check_number
+from diffenvs.fields import converted
 from diffenvs.model import Model, Vector3
 from diffenvs.random import EnvRandom
 from diffenvs.state import State
@@ -235,22 +235,6 @@ def _check_entries(where: str, parts: Any) -> None:
 def _checked(task: str, name: str, value: Any, kind: Any) -> Any:
     """Return the value of a field as its kind, or raise."""
     where = f"`{name}` of {task}"
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise TypeError(f"{where} must be True or False. Got {value!r}.")
-        return value
-    if kind is str:
-        if not isinstance(value, str):
-            raise TypeError(f"{where} must be a string. Got {value!r}.")
-        return value
-    if kind is int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError(f"{where} must be an integer. Got {value!r}.")
-        return int(value)
-    if kind is float:
-        return check_number(where, value)
-    if kind == Vector3:
-        if not isinstance(value, (tuple, list)) or len(value) != 3:
-            raise TypeError(f"{where} must be three numbers. Got {value!r}.")
-        return tuple(check_number(where, component) for component in value)
-    raise TypeError(f"{where} must be declared as a bool, int, float, str or Vector3. It is as {kind!r}.")
+    if kind not in (bool, int, float, str, Vector3):
+        raise TypeError(f"{where} must be declared as a bool, int, float, str or Vector3. It is as {kind!r}.")
+    return check_number(where, value) if kind is float else converted(where, value, kind)
