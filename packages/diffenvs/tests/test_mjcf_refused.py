@@ -184,6 +184,16 @@ def test_collisions_that_the_engine_has_not_are_refused(parts, message):
         Model.from_mjcf(robot(**parts), collisions=True)
 
 
+OVERRIDDEN = '<option o_friction="0.1 0.1 0 0 0"><flag override="enable"/></option>'
+
+
+def test_friction_that_an_option_overrides_is_refused_where_it_is_wanted():
+    text = robot(world=FLOOR, rest=OVERRIDDEN)
+    with pytest.raises(NotImplementedError, match="enabled override of all contacts' parameters is not supported"):
+        Model.from_mjcf(text)
+    assert Model.from_mjcf(text, material=MATERIAL).links[0].shapes[0].material == MATERIAL
+
+
 PAIR = '<contact><pair name="grip" geom1="rod" geom2="{}" {}/></contact>'
 MEAN = "between geoms 'geom1' and 'palm' (other than the mean of theirs, "
 FRICTIONS = {
@@ -270,9 +280,10 @@ LEFT_OUT = {
     "the law of contacts and limits, which is ours": r"""\w+_sol(ref|imp|mix)\w* (geom|pair|jnt|tendon)_(margin|gap)""",
     "pictures and notes": r"\w+_(user|group|rgba|matid|castshadow|width) geom_dataid",
     "of no effect without what is refused": r"""jnt_actgravcomp geom_fluid eq_(type|obj\w+|data)
-        tendon_(type|actfrc\w+|range|lengthspring) actuator_(ctrlspec|cranklength|dynprm|history|lengthrange)""",
+        o_friction tendon_(type|actfrc\w+|range|lengthspring)
+        actuator_(ctrlspec|cranklength|dynprm|history|lengthrange)""",
     "MuJoCo's way of solving and stepping, and its sensors": r"""(timestep|impratio|\w*tolerance|integrator|cone|
-        jacobian|solver|\w*iterations|o_\w+|enableflags|sdf_initpoints|wind|magnetic)""",
+        jacobian|solver|\w*iterations|o_margin|o_sol\w+|sdf_initpoints|wind|magnetic)""",
 }
 
 

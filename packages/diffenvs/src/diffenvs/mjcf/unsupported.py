@@ -155,8 +155,10 @@ def _geoms(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
 
 
 def _frictions(m: mujoco.MjModel, contacts: Contacts) -> Iterator[str]:
-    """Name the frictions that have a direction, and those of two shapes that are not the mean of theirs."""
+    """Name the frictions that have a direction, are overridden, or, of two shapes, are not the mean of theirs."""
     shapes = contacts.geoms()
+    if shapes and m.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
+        yield "enabled override of all contacts' parameters"
     touching = [*((g, contacts.plane_below(g)) for g in shapes), *contacts.collisions]
     for p in sorted({pair for pair in (contacts.pair(g, h) for g, h in touching) if pair is not None}):
         if m.pair_dim[p] > 1 and m.pair_friction[p, 0] != m.pair_friction[p, 1]:
