@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import gymnasium
@@ -29,6 +29,28 @@ from diffenvs.testing import check_vector_env
 )
 def test_environments_keep_the_contract(id, dtype, mode):
     check_vector_env(make(id, dtype=dtype, autoreset_mode=mode, max_episode_steps=15), steps=40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fall(Hopper):
+    """A Hopper without actuators."""
+
+    def model(self):
+        return replace(super().model(), actuators=())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_environments_without_actuators_keep_the_contract(mode):
+    check_vector_env(DiffVectorEnv(Fall(), 3, dtype="float64", autoreset_mode=mode, max_episode_steps=15), steps=40)
+
+
+def test_gradients_lead_to_states_where_there_are_no_actuators():
+    env = DiffVectorEnv(Fall(), 3)
+    env.reset(seed=0)
+    q, qd = (env.get_state()[name].requires_grad_() for name in ("q", "qd"))
+    env.set_state({"q": q, "qd": qd})
+    total = env.step_grad(torch.zeros(3, 0))[0].sum()
+    assert all(grad.any(-1).all() for grad in torch.autograd.grad(total, [q, qd]))
 
 
 def test_metadata_and_spaces_describe_the_environment():
