@@ -180,6 +180,7 @@ def best_return_of_docking(dt, steps):
 def test_environment_in_plain_torch_keeps_the_protocol_and_rpo_comes_near_its_best_policy():
     example = names_of("torch_environment")
     assert isinstance(check_env(example["Docking"](2)), DifferentiableVectorEnv)
+    check_vector_env(example["Docking"](3))
     best = best_return_of_docking(example["DT"], example["STEPS"])
     assert best == pytest.approx(-4.9, abs=0.05)  # as the example says
     assert best > example["main"]() > 1.2 * best
