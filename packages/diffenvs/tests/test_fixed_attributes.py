@@ -47,6 +47,13 @@ def test_what_an_environment_looks_at_again_can_be_assigned():
     assert env.step(env.action_space.sample())[3].all()
 
 
+@pytest.mark.parametrize("steps", [0, 1.5, "registered"])
+def test_what_can_be_assigned_is_checked(steps):
+    env = make(max_episode_steps=9)
+    with pytest.raises(ValueError, match="`max_episode_steps` must be a positive integer"):
+        env.max_episode_steps = steps
+    assert env.max_episode_steps == 9
+
+
 def test_all_arguments_that_are_kept_are_fixed():
-    kept = set(vars(DiffVectorEnv(ID))) & {*DiffVectorEnv.__init__.__annotations__, "model", "dt"}
-    assert kept - {"max_episode_steps"} == FIXED
+    assert set(vars(DiffVectorEnv(ID))) & {*DiffVectorEnv.__init__.__annotations__, "model", "dt"} == FIXED

@@ -112,7 +112,7 @@ class DiffVectorEnv(FixedAttributes, gymnasium.vector.VectorEnv[Tensor, Tensor, 
         self.dtype = check_dtype(dtype)
         self.autoreset_mode = check_autoreset(autoreset_mode)
         steps = registered_steps(task) if max_episode_steps == "registered" else max_episode_steps
-        self.max_episode_steps = None if steps is None else check_count("max_episode_steps", steps)
+        self.max_episode_steps = steps
         if num_threads is not None:
             check_count("num_threads", num_threads)
         self.render_mode = render_mode
@@ -140,6 +140,15 @@ class DiffVectorEnv(FixedAttributes, gymnasium.vector.VectorEnv[Tensor, Tensor, 
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     # Episodes
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Steps after which an episode is truncated, None for never; what is assigned counts from the next step on."""
+        return self._max_episode_steps
+
+    @max_episode_steps.setter
+    def max_episode_steps(self, steps: int | None) -> None:
+        self._max_episode_steps = None if steps is None else check_count("max_episode_steps", steps)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Begin new episodes.
