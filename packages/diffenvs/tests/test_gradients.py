@@ -208,6 +208,16 @@ def test_second_backward_and_double_backward_are_refused():
         torch.autograd.grad(gradient.sum(), action)
 
 
+def test_gradients_in_batches_are_refused_and_leave_the_graph_usable():
+    hopper = ROBOTS["hopper"]
+    q, qd, action = at_rest(hopper, 2)
+    action.requires_grad_()
+    output = simulator(hopper, 2).step(q, qd, action)[1]
+    with pytest.raises(RuntimeError, match="the simulator takes one gradient at a time, none in batches"):
+        torch.autograd.grad(output, action, output.new_ones(4, 2, 6), is_grads_batched=True, retain_graph=True)
+    assert torch.autograd.grad(output, action, output.new_ones(2, 6))[0].any()
+
+
 @pytest.mark.parametrize(
     ("poisoned", "poison"), [("q", nan), ("q", inf), ("q", 1e200), ("qd", nan), ("qd", 1e200), ("action", nan)]
 )

@@ -29,6 +29,13 @@ class ControlStep(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Adjoint of the step; environments whose next state is not finite, or is not used, get zero."""
+        for gradient in gradients:
+            try:
+                gradient.untyped_storage()
+            except NotImplementedError as error:  # many gradients in one tensor, whose memory PyTorch hides
+                raise RuntimeError(
+                    "the simulator takes one gradient at a time, none in batches (`is_grads_batched`, `vectorize`)."
+                ) from error
         return None, *ControlStepAdjoint.apply(ctx.engine, ctx.needs_input_grad[1:], *gradients, *ctx.saved_tensors)
 
 
@@ -57,8 +64,8 @@ class ControlStepAdjoint(torch.autograd.Function):
         The adjoint is linear, so zero in is zero out, but in an exploded state it would come to zero times infinity:
         such environments do not take part.
         """
-        takes_part = q_next.isfinite().all(-1) & qd_next.isfinite().all(-1)
-        takes_part &= (grad_q != 0.0).any(-1) | (grad_qd != 0.0).any(-1)
+        is_finite = q_next.isfinite().all(-1) & qd_next.isfinite().all(-1)
+        takes_part = is_finite & ((grad_q != 0.0).any(-1) | (grad_qd != 0.0).any(-1))
         grads = engine.backward(
             q,
             qd,
