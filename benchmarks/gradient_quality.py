@@ -5,8 +5,9 @@ Environments start from states that random actions have led to; episodes do not 
 
 - Error: derivatives of returns along random directions of the actions, in float64, against central differences,
   relative to the norm of the gradient. Of the step sizes the best counts for each direction. A difference is wrong
-  itself where a contact opens or closes, or the return jumps, between its ends, which the worst direction may show. In
-  float32: distance of the gradients from those in float64.
+  itself where a contact opens or closes, or the return jumps, between its ends, which the worst direction may show: it
+  jumps where a finger joint of the hand crosses its limit, beyond which alone the limit's damping acts. In float32:
+  distance of the gradients from those in float64.
 - Variance: the gradient of the expected return to the means of normal distributions, whose tanh the actions are, is
   estimated from single samples: through the simulator, and by REINFORCE with the returns to come and the mean of the
   other samples as baseline. The ratio of the two estimates' variances, each summed over the means, is how many times

@@ -176,6 +176,18 @@ def test_integrator_is_of_first_order():
     assert abs(slope - 1.0) < 0.05
 
 
+@pytest.mark.parametrize("damping", [0.0, 2.0])
+@pytest.mark.parametrize("limit", ["lower", "upper"])
+def test_force_of_a_limit_jumps_by_its_damping_only(limit, damping):
+    hinge = Joint(type=JointType.HINGE, **{limit: 0.5}, limit_stiffness=100.0, limit_damping=damping)
+    model = Model(name="door", links=(body(hinge),), gravity=(0.0, 0.0, 0.0))
+    q, qd = tensor([[0.5 - 1e-9], [0.5 + 1e-9]]), tensor([[3.0], [3.0]])
+    tau = simulator(model, 2).trace(q, qd, tensor(np.zeros((2, 0)))).tau[:, 0, 0]
+    within, beyond = tau if limit == "upper" else tau.flip(0)
+    assert float(within) == 0.0
+    assert float(beyond) == pytest.approx(-3.0 * damping, abs=1e-6)
+
+
 @pytest.mark.parametrize("mass", [1.0, 20.0])
 def test_sphere_rests_at_the_depth_where_the_spring_carries_its_weight(mass):
     material = replace(MATERIAL, damping=2e5)

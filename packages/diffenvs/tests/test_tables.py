@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffenvs.model import Actuator, Joint, JointType, Model, Sphere
 from diffenvs.tables import describe, main, page
+from diffenvs.tasks.anymal import Anymal
 from diffenvs.tasks.base import AbstractTask, Entry
 from diffenvs.tasks.hopper import Hopper
 
@@ -41,7 +42,7 @@ class Pusher(AbstractTask):
     bonus: float = 1.0
 
     def model(self) -> Model:
-        slide = Joint(type=JointType.SLIDE, lower=-1.0, upper=2.5, limit_stiffness=1e3)
+        slide = Joint(type=JointType.SLIDE, lower=-1.0, upper=2.5, limit_stiffness=1e3, limit_damping=3.0)
         hard = replace(MATERIAL, stiffness=12345.0)
         shapes = tuple(Sphere(radius=0.1, material=material) for material in (MATERIAL, hard))
         links = (body(slide, name="cart", mass=2.5, shapes=shapes),)
@@ -89,8 +90,11 @@ def test_observation_and_memory_are_listed_with_their_indices():
 
 
 def test_actions_are_listed_with_joint_force_and_range():
-    assert rows(describe(Pusher(), ""), "### Action (1)") == [["`[0]`", "`cart`", "slide", "7 N", "-1 to 2.5 m"]]
-    assert ["`[1]`", "`leg`", "hinge", "200 N m", "-2.61799 to 0 rad"] in rows(describe(Hopper(), ""), "### Action (3)")
+    (cart,) = rows(describe(Pusher(), ""), "### Action (1)")
+    assert cart == ["`[0]`", "`cart`", "slide", "7 N", "-1 to 2.5 m", "1000 N/m", "3 N s/m"]
+    leg = ["`[1]`", "`leg`", "hinge", "200 N m", "-2.61799 to 0 rad", "1000 N m/rad", "0 N m s/rad"]
+    assert leg in rows(describe(Hopper(), ""), "### Action (3)")
+    assert [line[4:] for line in rows(describe(Anymal(), ""), "### Action (12)")] == 12 * [["unlimited", "", ""]]
 
 
 def test_reward_and_termination_are_shown_with_all_functions_of_the_task():

@@ -113,14 +113,21 @@ def _actions(model: Model) -> str:
         joint = model.links[model.link_index(actuator.link)].joint
         unit = "N m" if joint.type is JointType.HINGE else "N"
         kind = joint.type.name.lower()
-        rows.append((f"`[{k}]`", f"`{actuator.link}`", kind, f"{_plain(actuator.gear)} {unit}", _range(joint)))
-    return _table(("index", "joint", "type", "of a full action", "range"), rows)
+        rows.append((f"`[{k}]`", f"`{actuator.link}`", kind, f"{_plain(actuator.gear)} {unit}", *_limits(joint)))
+    header = ("index", "link", "its joint", "of a full action", "range", "limit stiffness", "limit damping")
+    return _table(header, rows)
 
 
-def _range(joint: Joint) -> str:
+def _limits(joint: Joint) -> tuple[str, str, str]:
+    """Range of a joint, and stiffness and damping beyond it."""
     if math.isinf(joint.lower) and math.isinf(joint.upper):
-        return "unlimited"
-    return f"{_plain(joint.lower)} to {_plain(joint.upper)} {'rad' if joint.type is JointType.HINGE else 'm'}"
+        return "unlimited", "", ""
+    coordinate, force = ("rad", "N m") if joint.type is JointType.HINGE else ("m", "N")
+    return (
+        f"{_plain(joint.lower)} to {_plain(joint.upper)} {coordinate}",
+        f"{_plain(joint.limit_stiffness)} {force}/{coordinate}",
+        f"{_plain(joint.limit_damping)} {force} s/{coordinate}",
+    )
 
 
 def _robot(model: Model) -> str:

@@ -5,7 +5,8 @@ nine links are such as no body has. Pose of the palm, cube, armature and contact
 (E. Xing, V. Luk, J. Oh, Stabilizing Reinforcement Learning in Differentiable Multiphysics Simulation, 2025). That
 task counts the fingertips twice and takes inertias about other points than the centres of mass; here the URDF holds.
 Fingers touch with capsules along their links, as thick as the thinner side of the links' boxes, so that contact is
-smooth.
+smooth. The limits of the joints are that task's too: their damping acts beyond them only, so that the torque jumps
+where a joint crosses its limit with a velocity.
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ _JOINT_VELOCITIES, _TWIST = slice(None, -6), slice(-6, None)
 class HandReorient(AbstractTask):
     r"""Allegro hand, palm up, that turns a cube.
 
+    Its motion, and so the reward, jumps where a finger joint crosses its limit, beyond which alone the limit's damping
+    acts; contact is smooth.
+
     Notes
     -----
     With the distance :math:`d` of the cube from the goal's position, the angle :math:`\theta` between their
