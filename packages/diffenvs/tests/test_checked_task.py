@@ -114,6 +114,27 @@ def test_what_a_task_must_not_return_is_named_with_its_method(method, change, er
         run()
 
 
+def test_a_robot_that_cannot_move_has_states_too():
+    post = Model(name="post", links=(Link(name="post", parent=None, joint=Joint(type=JointType.FIXED)),))
+    still = {
+        "OBSERVATION": (Entry("zero", 1, "1", "nothing to see"),),
+        "MEMORY": (),
+        "model": lambda self: post,
+        "start_q": lambda self: (),
+        "reset": lambda self, random, start_q: 2 * [random.uniform(1, 0.0, 1.0)[:, :0]],
+        "observation": lambda self, state, action: state.q.new_zeros(len(state.q), 1),
+        "reward_terms": lambda self, observation, action, next_observation: {"one": observation[:, 0] + 1.0},
+        "terminated": AbstractTask.terminated,
+    }
+    env = DiffVectorEnv(type("Still", (Turn,), still)(), num_envs=N, max_episode_steps=2)
+    env.reset(seed=0)
+    for truncated in (False, True, False):
+        _, reward, _, ended, info = env.step(torch.zeros(N, 0))
+        assert reward.tolist() == N * [1.0]
+        assert ended.tolist() == N * [truncated]
+        assert not info["non_finite"].any()
+
+
 def test_a_first_reset_that_is_refused_leaves_nothing_and_is_refused_again():
     env = DiffVectorEnv(changed("reset", first(lambda q: 0.5 * q))(), num_envs=N)
     for _ in range(2):

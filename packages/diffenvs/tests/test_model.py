@@ -8,6 +8,7 @@ import pytest
 import torch
 from simulators import MATERIAL, ROBOTS, at_rest, ball, body, simulator, tensor
 
+from diffenvs.envs.vector import DiffVectorEnv
 from diffenvs.model import Actuator, Box, Capsule, Joint, JointType, Link, Material, Model, Sphere
 from diffenvs.parameters import default_parameters
 from diffenvs.simulator import Simulator
@@ -147,6 +148,14 @@ REFUSED = {
         "`mass_matrix_interval` of Model must divide `substeps`. Got 3 and 16",
     ),
     "num_envs": (lambda: Simulator(ROBOTS["hopper"], 0), "`num_envs` must be a positive integer. Got 0"),
+    "too many environments": (
+        lambda: Simulator(ROBOTS["hopper"], 10**20),
+        r"`num_envs` must be below 2\*\*63. Got 1000",
+    ),
+    "too many steps": (
+        lambda: DiffVectorEnv("diffenvs/Hopper-v0", max_episode_steps=2**63),
+        r"`max_episode_steps` must be below 2\*\*63. Got 9223372036854775808",
+    ),
     "dtype": (
         lambda: Simulator(ROBOTS["hopper"], 1, dtype=torch.float16),
         "`dtype` must be 'float32' or 'float64'",

@@ -14,9 +14,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def check_count(name: str, value: Any) -> int:
-    """Return a positive integer, or raise ValueError."""
+    """Return a positive integer that int64 holds, or raise ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer. Got {value!r}.")
+    if value >= 2**63:
+        raise ValueError(f"`{name}` must be below 2**63. Got {value!r}.")
     return int(value)
 
 

@@ -94,8 +94,8 @@ class EnvState(State):
 
 def is_valid(q: Tensor, qd: Tensor) -> Tensor:
     """Whether all numbers of an environment are finite and not exploded, (N,) bool."""
-    largest = torch.maximum(q.detach().abs().amax(-1), qd.detach().abs().amax(-1))
-    return largest <= EXPLODED  # false for NaN, which the maxima keep
+    within = [(value.detach().abs() <= EXPLODED).all(-1) for value in (q, qd)]  # false for NaN
+    return within[0] & within[1]
 
 
 def check_quaternions(what: str, values: Tensor, columns: Sequence[int]) -> None:
