@@ -56,6 +56,19 @@ def test_group_has_the_runs_that_differ_in_seed_device_module_and_origin_only(ma
     ]
 
 
+def test_equal_numbers_are_one_setting_and_flags_are_none(make_run):
+    args = ({"bonus": 0}, {"bonus": 0.0}, {"bonus": False}, {"bonus": 0, "limits": [1, 2]}, {"bonus": 0, "limits": None})
+    groups = groups_of(*(make_run(1.0, seed=seed, env_args=value) for seed, value in enumerate(args)))
+    assert sorted((group.label, [run.settings.seed for run in group.runs]) for group in groups) == [
+        ("RPO (env_args.bonus=0)", [0, 1]),
+        ("RPO (env_args.bonus=0, env_args.limits=None)", [4]),
+        ("RPO (env_args.bonus=0, env_args.limits=[1, 2])", [3]),
+        ("RPO (env_args.bonus=False)", [2]),
+    ]
+    with pytest.raises(ValueError, match="have the same settings and the same seed"):
+        groups_of(*(make_run(1.0, env_args={"bonus": zero}) for zero in (0, 0.0)))
+
+
 def test_scores_are_the_interquartile_means_of_the_runs_evaluations(make_run):
     scores = np.array([5.0, 1.0, 100.0, 3.0, -50.0])
     (group,) = groups_of(*(make_run(score, seed=seed) for seed, score in enumerate(scores)))

@@ -176,7 +176,7 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     grouped: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.settings.task, run.settings.algorithm, run.settings.seed)):
         key = [run.settings.task, run.settings.algorithm, sorted(run.setting_values().items())]
-        grouped.setdefault(json.dumps(key), []).append(run)
+        grouped.setdefault(_text(key), []).append(run)
     groups = list(grouped.values())
     for group in groups:
         for first, second in itertools.pairwise(group):
@@ -188,11 +188,26 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     ]
 
 
+def _text(value: Any) -> str:
+    """Return a value as JSON that is the same for equal values: 1 and 1.0 are one number, and True is none."""
+    return json.dumps(_with_floats(value))
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_with_floats(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _with_floats(each) for name, each in value.items()}
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _label(run: Run, others: Iterable[Run]) -> str:
     """Return the run's algorithm and the settings in which it differs from others of that algorithm on its task."""
     settings = run.settings
     same = [o for o in others if (o.settings.task, o.settings.algorithm) == (settings.task, settings.algorithm)]
     values = [other.setting_values() for other in same]
     own = run.setting_values()
-    differing = [name for name in own if any(value.get(name) != own[name] for value in values)]
+    differing = [
+        name for name in own if any(name not in value or _text(value[name]) != _text(own[name]) for value in values)
+    ]
     return settings.algorithm + (f" ({', '.join(f'{name}={own[name]}' for name in differing)})" if differing else "")
