@@ -3,11 +3,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from systems import ScaledReward
 
 from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
 from rpo.algorithms import ALGORITHMS
+from rpo.logs import read_progress
 
 CONFIG = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1)
 
@@ -84,6 +87,17 @@ def test_callbacks_use_rewards_and_ends_as_arrays(model):
 
     model.learn(32, callback=callback)
     assert seen == [[step == 5] * 4 for step in range(8)]
+
+
+def test_evaluation_inside_a_window_takes_nothing_out_of_the_window_s_log(model, lq, tmp_path):
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    evaluation = EvalCallback(TorchVecEnv(lq(2, max_episode_steps=6)), n_eval_episodes=1, eval_freq=6, verbose=0)
+    model.learn(32, callback=evaluation)
+    model.logger.close()
+    first, evaluated, second = read_progress(tmp_path / "progress.csv")
+    assert [row["time/total_timesteps"] for row in (first, evaluated, second)] == ["16", "24", "32"]
+    assert evaluated["eval/mean_reward"]
+    assert [name for name in first if name.startswith("train/") and not (first[name] and second[name])] == []
 
 
 def test_evaluate_policy_agrees_with_our_own_evaluation(model, lq):
@@ -221,6 +235,7 @@ def test_sampled_tensors_are_in_bounds_and_differ(lq, algo):
     assert action.std() > 0.1
 
 
-def test_log_interval_that_is_not_positive_is_refused(lq):
-    with pytest.raises(ValueError, match=r"log_interval must be an integer >= 1, or None\. Got 0"):
-        RPO(lq(2)).learn(64, log_interval=0)
+@pytest.mark.parametrize("interval", [0, 1.5])
+def test_log_interval_that_is_not_positive_is_refused(lq, interval):
+    with pytest.raises(ValueError, match=rf"log_interval must be an integer >= 1, or None\. Got {interval}"):
+        RPO(lq(2)).learn(64, log_interval=interval)

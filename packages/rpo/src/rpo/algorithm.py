@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from rpo import objectives, returns, schedules
 from rpo.env import DifferentiableVectorEnv
 from rpo.host_array import HostArray
-from rpo.logs import dump_progress
+from rpo.logs import dump_progress, plain
 from rpo.model import FirstOrderConfigT, FirstOrderModel
 from rpo.optimizers import FiniteAdamW
 from rpo.rollout import Rollout, collect
@@ -67,7 +67,7 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
             are left out and counted (`train/skipped_<whose>_steps`).
         """
         env = self.adapter.env
-        if log_interval is not None and log_interval < 1:
+        if log_interval is not None and (not isinstance(plain(log_interval), int) or log_interval < 1):
             raise ValueError(f"log_interval must be an integer >= 1, or None. Got {log_interval}.")
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
@@ -100,13 +100,12 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
         """Decay over the task's budget of steps, whatever this call of `learn` runs."""
         cfg = self.config
         progress = self.num_timesteps / cfg.decay_timesteps
-        for name, optimizer, start in (
-            ("actor", self.actor_optimizer, cfg.learning_rate),
-            ("critic", self.critic_optimizer, cfg.critic_learning_rate),
+        for optimizer, start in (
+            (self.actor_optimizer, cfg.learning_rate),
+            (self.critic_optimizer, cfg.critic_learning_rate),
         ):
             rate = SCHEDULES[cfg.learning_rate_decay](start, cfg.learning_rate_end, progress)
             optimizer.param_groups[0]["lr"] = rate
-            self.logger.record(f"train/{name}_learning_rate", rate)
 
     def _collect(self, env: DifferentiableVectorEnv, callback: BaseCallback) -> Rollout | None:
         """Roll out one window with the statistics of observations known before it."""
@@ -244,6 +243,8 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
                 continue
             for index, value in enumerate(values):
                 self.logger.record(f"{name}/{index:02d}", value, exclude=("stdout", "log"))
+        for optimizer in (self.actor_optimizer, self.critic_optimizer):
+            self.logger.record(f"train/{optimizer.name}_learning_rate", optimizer.param_groups[0]["lr"])
         self._seconds["simulation"] = rollout.simulation_seconds
         for name, seconds in self._seconds.items():
             self.logger.record(f"time/{name}_seconds", seconds)
