@@ -57,8 +57,9 @@ def test_group_has_the_runs_that_differ_in_seed_device_module_and_origin_only(ma
 
 
 def test_equal_numbers_are_one_setting_and_flags_are_none(make_run):
-    args = ({"bonus": 0}, {"bonus": 0.0}, {"bonus": False}, {"bonus": 0, "limits": [1, 2]}, {"bonus": 0, "limits": None})
-    groups = groups_of(*(make_run(1.0, seed=seed, env_args=value) for seed, value in enumerate(args)))
+    limits = ({"bonus": 0, "limits": [1, 2]}, {"bonus": 0, "limits": None})
+    all_args = ({"bonus": 0}, {"bonus": 0.0}, {"bonus": False}, *limits)
+    groups = groups_of(*(make_run(1.0, seed=seed, env_args=args) for seed, args in enumerate(all_args)))
     assert sorted((group.label, [run.settings.seed for run in group.runs]) for group in groups) == [
         ("RPO (env_args.bonus=0)", [0, 1]),
         ("RPO (env_args.bonus=0, env_args.limits=None)", [4]),
