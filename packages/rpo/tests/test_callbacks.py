@@ -1,5 +1,6 @@
 """Stable-Baselines3's callbacks and loggers on all algorithms."""
 
+import copy
 import csv
 import json
 import os
@@ -22,11 +23,13 @@ from stable_baselines3.common.callbacks import (
 )
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rpo import TorchVecEnv
 from rpo.algorithms import ALGORITHMS
+from rpo.optimizers import FiniteAdamW
 
 NUM_ENVS, HORIZON = 4, 4
 
@@ -38,11 +41,11 @@ def algorithm(request):
 
 @pytest.fixture
 def new_model(algorithm, lq):
-    """A function that makes a small model, of the environments given or of episodes of six steps."""
+    """A function that makes a small model, of the environments given or of episodes of six steps, and of settings."""
 
-    def make(env=None, **kwargs):
+    def make(env=None, **changes):
         env = env or lq(NUM_ENVS, max_episode_steps=6)
-        return algorithm(env, small_config(algorithm, horizon=HORIZON), seed=0, **kwargs)
+        return algorithm(env, small_config(algorithm, horizon=HORIZON, **changes), seed=0)
 
     return make
 
@@ -50,6 +53,10 @@ def new_model(algorithm, lq):
 @pytest.fixture
 def model(new_model):
     return new_model()
+
+
+def optimizers(model):
+    return [part for name in model.get_parameters() if isinstance(part := recursive_getattr(model, name), FiniteAdamW)]
 
 
 def eval_env(model, env):
@@ -172,6 +179,63 @@ def test_parameters_move_to_another_model_by_name_or_from_a_file(new_model, lq, 
         assert other.get_parameters().keys() == model.get_parameters().keys()
     with pytest.raises(ValueError, match="Names of parameters do not match"):
         by_name.set_parameters({"policy": model.policy.state_dict()})
+
+
+@pytest.mark.parametrize("source", ["model", "file"])
+def test_settings_of_the_optimisers_stay_the_model_s_own(new_model, algorithm, lq, tmp_path, source):
+    model, other = new_model().learn(32, log_interval=None), new_model(weight_decay=0.5, betas=(0.5, 0.6))
+    settings = [[(o.defaults["betas"], o.defaults["weight_decay"]) for o in optimizers(m)] for m in (model, other)]
+    assert settings[0][0] != settings[1][0] == ((0.5, 0.6), 0.5)
+    model.save(tmp_path / "model")
+    other.set_parameters(model.get_parameters() if source == "model" else tmp_path / "model")
+    groups = [optimizer.param_groups[0] for optimizer in optimizers(other)]
+    assert [(group["betas"], group["weight_decay"]) for group in groups] == settings[1]
+    moments = [[o.state_dict()["state"] for o in optimizers(each)] for each in (model, other)]
+    assert moments[0][0]
+    assert all(
+        tensor.equal(its[index][name])
+        for own, its in zip(*moments, strict=True)
+        for index, state in own.items()
+        for name, tensor in state.items()
+    )
+    other.learn(16, log_interval=None).save_training(tmp_path / "training")
+    other.learn(16, log_interval=None, reset_num_timesteps=False)
+    resumed = algorithm.load_training(tmp_path / "training", lq(NUM_ENVS, max_episode_steps=6))
+    resumed.learn(16, log_interval=None, reset_num_timesteps=False)
+    expected, actual = other._tensors(), resumed._tensors()
+    assert [name for name in expected if not expected[name].equal(actual[name])] == []
+
+
+def test_models_share_nothing_after_one_took_the_parameters_of_the_other(new_model):
+    model, alone, other = (new_model().learn(32, log_interval=None) for _ in range(3))
+    other.set_parameters(model.get_parameters())
+    expected = {name: tensor.clone() for name, tensor in alone._tensors().items()}
+    other.learn(32, log_interval=None)
+    actual = model._tensors()
+    assert [name for name in expected if not expected[name].equal(actual[name])] == []
+
+
+def test_parameters_that_do_not_fit_leave_the_model_as_it_was(new_model, algorithm, lq):
+    model, wide = new_model(), new_model(hidden_sizes=(16,)).learn(16, log_interval=None)
+    before = copy.deepcopy(model.get_parameters())
+    trained = new_model().learn(16, log_interval=None).get_parameters()
+    others = wide.get_parameters()
+    policy, *names = (name for name in trained if name != "temperature")
+    for parameters, message in (
+        ({policy: trained[policy]}, "Names of parameters do not match"),
+        ({**trained, "env": {}}, "Names of parameters do not match"),
+        (others, "size mismatch"),
+        ({**trained, names[0]: others[names[0]]}, "moments do not fit"),
+    ):
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            model.set_parameters(parameters)
+        after = model.get_parameters()
+        assert all(tensor.equal(after[policy][name]) for name, tensor in before[policy].items())
+        assert [after[name]["state"] for name in names] == [{} for _ in names]
+    with pytest.raises(ValueError, match="Names of parameters do not match"):
+        model.set_parameters({"env": {}}, exact_match=False)
+    model.set_parameters({policy: trained[policy]}, exact_match=False)
+    assert all(tensor.equal(model.get_parameters()[policy][name]) for name, tensor in trained[policy].items())
 
 
 def test_model_goes_on_in_another_number_of_environments(model, lq):

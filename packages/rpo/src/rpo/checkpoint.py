@@ -119,19 +119,19 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the moments and step counts of an optimiser as `index/name`."""
-    state = optimizer.state_dict()["state"]
+def optimizer_tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the moments and step counts that the state dict of an optimiser has, as `index/name`."""
+    state = state_dict["state"]
     return {f"{index}/{name}": tensor for index, values in state.items() for name, tensor in values.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], untouched: bool) -> None:
-    """Put back what `optimizer_tensors` returned; the settings are those of the optimiser.
+    """Put copies of what `optimizer_tensors` returned into an optimiser, which keeps its own settings.
 
     Parameters
     ----------
     optimizer
-        A fresh Adam or AdamW of the same parameters.
+        An Adam or AdamW of the same parameters.
     tensors
         Its moments and step counts; none of them if it has taken no step yet.
     untouched
@@ -153,7 +153,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor
+        state.setdefault(int(index), {})[name] = tensor.clone()  # torch would take it, and change it in place
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -1,5 +1,6 @@
 """What every algorithm is to its user besides its learning: arguments, environment, and files that execute nothing."""
 
+import copy
 import dataclasses
 from abc import abstractmethod
 from collections import deque
@@ -198,11 +199,9 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
-        for name in self._get_torch_save_params()[0]:
-            part = recursive_getattr(self, name)
-            is_optimizer = isinstance(part, torch.optim.Optimizer)
-            values = checkpoint.optimizer_tensors(part) if is_optimizer else part.state_dict()
-            tensors |= checkpoint.with_prefix(name, values)
+        for name, values in self.get_parameters().items():
+            is_optimizer = isinstance(recursive_getattr(self, name), torch.optim.Optimizer)
+            tensors |= checkpoint.with_prefix(name, checkpoint.optimizer_tensors(values) if is_optimizer else values)
         return tensors
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -252,27 +251,49 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         exact_match: bool = True,
         device: torch.device | str = "auto",
     ) -> None:
-        """Put the parameters of networks and optimisers into this model, as in Stable-Baselines3.
+        """Copy weights, statistics of observations and moments of the optimisers into this model; all or nothing.
+
+        What decides how the training goes on stays the model's own: its settings, also those of the optimisers, which
+        Stable-Baselines3 would replace; the steps that it has taken; and the learning rate, where its schedule stands.
 
         Parameters
         ----------
         load_path_or_dict
-            What `get_parameters` of a model returned, or the file of one; nothing in the file is executed.
+            What `get_parameters` of a model returned, which are that model's live tensors as in Stable-Baselines3 (copy
+            them to keep them as they are), or the file of one; nothing in the file is executed.
         exact_match
-            Whether all parts must be there.
+            Whether all parts must be there, and all weights of the policy.
         device
             Of no effect: the parameters stay where they are.
 
         Raises
         ------
         ValueError
-            If a part is missing or unknown.
+            If a part is missing or unknown, or moments are of other shapes than the weights.
+        RuntimeError
+            If weights are missing, unknown or of other shapes than the model's.
         CheckpointError
             If the file is damaged, or of another algorithm or program.
         """
         if not isinstance(load_path_or_dict, Mapping):
             load_path_or_dict = type(self).load(load_path_or_dict, policy=self.policy_class).get_parameters()
-        super().set_parameters(dict(load_path_or_dict), exact_match)
+        before = copy.deepcopy(self.get_parameters())
+        given, own = set(load_path_or_dict), set(before)
+        if given != own if exact_match else not given <= own:
+            raise ValueError(f"Names of parameters do not match: expected {sorted(own)}. Got {sorted(given)}.")
+        try:
+            self._copy_parameters(load_path_or_dict, exact_match)
+        except BaseException:
+            self._copy_parameters(before, strict=True)
+            raise
+
+    def _copy_parameters(self, parameters: Mapping[str, Any], strict: bool) -> None:
+        for name, values in parameters.items():
+            part = recursive_getattr(self, name)
+            if isinstance(part, torch.optim.Optimizer):
+                checkpoint.restore_optimizer(part, checkpoint.optimizer_tensors(values), untouched=True)
+            else:
+                part.load_state_dict(values, strict=strict)
 
     @classmethod
     def _from_content(
