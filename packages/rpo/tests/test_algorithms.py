@@ -9,8 +9,9 @@ import pytest
 from gymnasium.spaces import Box
 from small_runs import ENV, small_config
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecNormalize
 
-from rpo import PRESETS, CheckpointError, TaskPreset, checkpoint
+from rpo import PRESETS, CheckpointError, TaskPreset, TorchVecEnv, checkpoint
 from rpo.algorithms import ALGORITHMS
 from rpo.cli import main
 
@@ -149,6 +150,22 @@ def test_environment_of_another_model_is_taken(algorithm, lq):
     assert second.adapter.env is first.adapter.env
     second.set_env(first.get_env())
     assert second.learn(16, log_interval=None).num_timesteps == 16
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("norm_obs", False, True), ("norm_reward", True, False), ("clip_obs", 3.0, 10.0), ("epsilon", 1e-8, 1e-5)],
+)
+def test_normalisation_that_would_be_dropped_is_refused(algorithm, lq, option, value, expected):
+    model = algorithm(lq(4), small_config(algorithm))
+    own = {"norm_reward": False, "epsilon": 1e-5}
+    env = VecNormalize(TorchVecEnv(lq(4)), **{**own, option: value})
+    message = rf"`{option}` of VecNormalize must be {expected}, .* pass the environment inside. Got {value}"
+    for take in (lambda: algorithm(env, small_config(algorithm)), lambda: model.set_env(env)):
+        with pytest.raises(ValueError, match=message):
+            take()
+    model.set_env(VecNormalize(TorchVecEnv(lq(4)), **own))
+    assert model.learn(16, log_interval=None).num_timesteps == 16
 
 
 def test_help_of_an_algorithm_describes_its_arguments(algorithm):

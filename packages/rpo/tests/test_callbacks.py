@@ -245,6 +245,37 @@ def test_model_goes_on_in_another_number_of_environments(model, lq):
     assert (model.num_timesteps, model.n_envs) == (32, 2)
 
 
+def test_episodes_go_on_where_the_environment_is_set_that_the_model_has(new_model, lq):
+    results = []
+    for given in (None, lambda model: model.adapter.env, lambda model: model.get_env()):
+        model = new_model(lq(NUM_ENVS, max_episode_steps=9)).learn(16, log_interval=None)
+        if given is not None:
+            model.set_env(given(model), force_reset=False)
+        model.learn(96, log_interval=None, reset_num_timesteps=False)
+        assert {episode["l"] for episode in model.ep_info_buffer} == {9}
+        results.append(model._tensors())
+    expected, *others = results
+    assert [name for other in others for name in expected if not expected[name].equal(other[name])] == []
+
+
+@pytest.mark.parametrize("force_reset", [False, True])
+def test_another_environment_is_reset_before_it_is_learned_in(new_model, lq, force_reset):
+    class Counting(lq):
+        resets = 0
+
+        def reset(self, **kwargs):
+            self.resets += 1
+            return super().reset(**kwargs)
+
+    model, env = new_model().learn(16, log_interval=None), Counting(NUM_ENVS, max_episode_steps=6)
+    model.set_env(env, force_reset=force_reset)
+    assert model.learn(16, log_interval=None, reset_num_timesteps=False).num_timesteps == 32
+    assert env.resets == 1
+    model.set_env(env, force_reset=force_reset)
+    model.learn(16, log_interval=None, reset_num_timesteps=False)
+    assert env.resets == 1 + force_reset
+
+
 @pytest.mark.slow
 def test_weights_and_biases_get_the_logs_the_gradients_and_the_model(tmp_path):
     script = Path(__file__).with_name("wandb_run.py")

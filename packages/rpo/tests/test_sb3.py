@@ -3,12 +3,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_runs import small_config
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from systems import ScaledReward
 
-from rpo import RPO, RPOConfig, TorchVecEnv, evaluate
+from rpo import PPO, RPO, RPOConfig, TorchVecEnv, evaluate
 from rpo.algorithms import ALGORITHMS
 from rpo.logs import read_progress
 
@@ -239,3 +240,49 @@ def test_sampled_tensors_are_in_bounds_and_differ(lq, algo):
 def test_log_interval_that_is_not_positive_is_refused(lq, interval):
     with pytest.raises(ValueError, match=rf"log_interval must be an integer >= 1, or None\. Got {interval}"):
         RPO(lq(2)).learn(64, log_interval=interval)
+
+
+def test_environments_that_ppo_cannot_divide_into_minibatches_change_nothing(lq):
+    config = small_config(PPO, batch_size=8)
+    models = [PPO(lq(4), config, seed=0).learn(16, log_interval=None) for _ in range(2)]
+    model, env = models[0], models[0].env
+    with pytest.raises(ValueError, match="`batch_size` of PPOConfig must be a divisor of the window's 12 samples"):
+        model.set_env(lq(3))
+    assert (model.env, model.n_envs, model.batch_size) == (env, 4, 8)
+    results = []
+    for each in models:
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002  # which Stable-Baselines3's buffers use
+        results.append(each.learn(16, log_interval=None, reset_num_timesteps=False)._tensors())
+    assert [name for name in results[0] if not results[0][name].equal(results[1][name])] == []
+
+
+def test_statistics_that_the_user_stopped_stay_as_they_are_in_another_environment(lq):
+    model = PPO(lq(4), small_config(PPO), seed=0).learn(16, log_interval=None)
+    model.get_vec_normalize_env().training = False
+    statistics = model.get_vec_normalize_env().obs_rms
+    for env in (lq(4, start=9.0), model.get_env(), lq(2, start=9.0)):
+        model.set_env(env)
+        model.learn(16, log_interval=None, reset_num_timesteps=False)
+        here = model.get_vec_normalize_env()
+        assert not here.training
+        assert np.array_equal(here.obs_rms.mean, statistics.mean)
+        assert np.array_equal(here.obs_rms.var, statistics.var)
+
+
+def test_parameters_have_the_statistics_up_to_now(lq):
+    model, other = (PPO(lq(4), small_config(PPO), seed=0) for _ in range(2))
+    model.learn(1000, callback=lambda *_: model.num_timesteps < 24, log_interval=None)  # up to the middle of a window
+    other.set_parameters(model.get_parameters())
+    here, there = (each.get_vec_normalize_env().obs_rms for each in (model, other))
+    assert here.count == there.count == pytest.approx(4 * 7, abs=1e-3)  # a reset and six steps
+    assert np.array_equal(here.mean, there.mean)
+    assert np.array_equal(here.var, there.var)
+
+
+def test_header_of_a_file_changes_nothing(lq):
+    model = PPO(lq(4), small_config(PPO), seed=0)
+    model.learn(1000, callback=lambda *_: model.num_timesteps < 24, log_interval=None)  # up to the middle of a window
+    before = copy.deepcopy(model.policy.normalizer.state_dict())
+    model._header()
+    assert all(model.policy.normalizer.state_dict()[name].equal(tensor) for name, tensor in before.items())

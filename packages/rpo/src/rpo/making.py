@@ -9,8 +9,10 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rpo.config import require
 from rpo.env import DifferentiableVectorEnv, check_env
 from rpo.logs import plain
+from rpo.normalization import VEC_NORMALIZE
 from rpo.presets import PAPER, preset_named
 from rpo.vec_env import TorchVecEnv
 
@@ -117,8 +119,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     Parameters
     ----------
     env
-        A differentiable vector environment, its adapter, also inside `VecNormalize`, an id, or what `gymnasium.make`
-        returned.
+        A differentiable vector environment, its adapter, what `get_env` of a model returned, an id, or what
+        `gymnasium.make` returned. Of a `VecNormalize`, as a PPO has, the environment inside is taken.
     num_envs
         Environments to make from an id or a single environment; by default the preset's number for the task.
     preset
@@ -127,8 +129,8 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     Raises
     ------
     ValueError
-        If the number of environments is not known, not positive, or not that of the environment given, or if no such
-        id is registered.
+        If the number of environments is not known, not positive, or not that of the environment given; if no such id is
+        registered; or if a `VecNormalize` has other options than a PPO's own, which would be lost.
     TypeError
         If the environment is not differentiable, or is no environment.
     """
@@ -139,7 +141,10 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
         name = env if isinstance(env, str) else env.__name__
         raise TypeError(f"env is the first argument and the policy an optional keyword. Got {name} as env.")
     if isinstance(env, VecNormalize) and isinstance(env.venv, TorchVecEnv):
-        env = env.venv  # what `get_env` of a PPO returns; each model has statistics of its own
+        for name, value in VEC_NORMALIZE.items():
+            expectation = f"{value}, as a model has it, which normalises by itself: pass the environment inside"
+            require(env, name, expectation, getattr(env, name) == value)
+        env = env.venv
     if isinstance(env, (TorchVecEnv, VectorEnv)):
         adapter = env if isinstance(env, TorchVecEnv) else TorchVecEnv(env)  # type: ignore[arg-type]
         if num_envs not in (None, adapter.num_envs):

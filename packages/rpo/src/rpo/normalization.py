@@ -6,6 +6,10 @@ from torch import Tensor, nn
 
 EPSILON = 1e-5
 """Added to the variance, so that a constant observation is not divided by zero."""
+CLIP = 10.0
+"""Magnitude at which the baseline, PPO, clips what it normalised."""
+VEC_NORMALIZE = {"norm_obs": True, "norm_reward": False, "clip_obs": CLIP, "epsilon": EPSILON}
+"""Options of Stable-Baselines3's `VecNormalize` in the baseline."""
 INITIAL_COUNT = 1e-4
 """Weight of the initial statistics (mean 0, variance 1): the first window outweighs them."""
 

@@ -69,7 +69,9 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         Parameters
         ----------
         env
-            A differentiable vector environment, an id ("diffenvs/Ant-v0"), or what `gymnasium.make` returned.
+            A differentiable vector environment, an id ("diffenvs/Ant-v0"), what `gymnasium.make` returned, or what
+            `get_env` of another model did. Each model has statistics of observations of its own, even if that is a
+            `VecNormalize`: of one, the environment inside is taken, and other options than a PPO's are refused.
         config
             Settings; by default the preset's for a task it has, else the defaults of the configuration class.
         policy
@@ -161,6 +163,13 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Learn in another environment of the same spaces from now on; the number of environments may differ.
 
+        Parameters
+        ----------
+        env
+            As the constructor takes it. Statistics of observations, and whether they go on, stay the model's own.
+        force_reset
+            Whether episodes begin anew where it is the environment that the model has already. In any other they do.
+
         Raises
         ------
         ValueError
@@ -168,8 +177,11 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         """
         adapter = resolve_env(env)
         check_for_correct_spaces(adapter, self.observation_space, self.action_space)
-        if force_reset or self.env is None or adapter.num_envs != self.n_envs:
+        same = self.env is not None and adapter.env is self.adapter.env
+        if force_reset or not same:
             self._last_obs = None
+        if same:
+            return  # another adapter would know neither the episodes that go on nor the type of the actions
         self.env = self._wrapped(adapter)
         self._vec_normalize_env = unwrap_vec_normalize(self.env)
         self.n_envs, self.env_id = adapter.num_envs, env_id_of(adapter.env)

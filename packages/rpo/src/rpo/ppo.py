@@ -4,6 +4,7 @@ The algorithm is Stable-Baselines3's. What is here gives it the settings that th
 compares with, and the arguments and files of this package's other algorithms.
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +23,11 @@ from torch.distributions import Normal, kl_divergence
 from rpo import checkpoint, random_streams
 from rpo.config import AlgorithmConfig, require, require_integer, require_number
 from rpo.logs import dump_progress
-from rpo.making import AnyEnv
-from rpo.normalization import EPSILON
+from rpo.making import AnyEnv, resolve_env
+from rpo.normalization import VEC_NORMALIZE
 from rpo.optimizers import FiniteAdamW, StepGuard
 from rpo.persistence import STANDARD_POLICY, PersistentModel
-from rpo.ppo_policy import CLIP, SharedTrunkPolicy
+from rpo.ppo_policy import SharedTrunkPolicy
 from rpo.schedules import kl_adaptive
 from rpo.vec_env import TorchVecEnv
 
@@ -142,14 +143,28 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
     # ----------------------------------------------------------------------------------------------- environment
 
     def _wrapped(self, adapter: TorchVecEnv) -> VecEnv:
-        return VecNormalize(adapter, norm_reward=False, clip_obs=CLIP, gamma=self.config.gamma, epsilon=EPSILON)
+        return VecNormalize(adapter, gamma=self.config.gamma, **VEC_NORMALIZE)
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Learn in another environment of the same spaces from now on; see the base class."""
-        self._keep_statistics()
-        super().set_env(env, force_reset)
-        self._use_statistics()
-        self.batch_size = self.config.minibatch(self.n_envs)
+        """Learn in another environment of the same spaces from now on; see the base class.
+
+        Raises
+        ------
+        ValueError
+            Also if the samples of a window would not be a whole number of minibatches.
+        """
+        adapter, before = resolve_env(env), self.env
+        batch_size = self.config.minibatch(adapter.num_envs)
+        super().set_env(adapter, force_reset)
+        self.batch_size = batch_size
+        if self.env is before:
+            return
+        if before is None:
+            self._use_statistics()
+        else:
+            assert isinstance(before, VecNormalize)
+            assert isinstance(self.env, VecNormalize)
+            self.env.obs_rms, self.env.training = copy.deepcopy(before.obs_rms), before.training
         if self.rollout_buffer.n_envs != self.n_envs:
             self.rollout_buffer.n_envs = self.n_envs
             self.rollout_buffer.reset()
@@ -214,6 +229,11 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
 
     # ----------------------------------------------------------------------------------------------------- files
 
+    def get_parameters(self) -> dict[str, dict[str, Any]]:
+        """Return the state of networks and optimiser, with the statistics of all observations so far."""
+        self._keep_statistics()
+        return super().get_parameters()
+
     def set_parameters(
         self,
         load_path_or_dict: str | Path | Mapping[str, Any],
@@ -225,7 +245,6 @@ class PPO(PersistentModel[PPOConfig], stable_baselines3.PPO):  # type: ignore[mi
         self._use_statistics()
 
     def _header(self) -> dict[str, Any]:
-        self._keep_statistics()
         return {**super()._header(), "learning_rate": self._rate}
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:

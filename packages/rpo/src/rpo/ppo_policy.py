@@ -13,13 +13,11 @@ from torch.distributions import Normal
 
 from rpo.export import ExportablePolicy
 from rpo.networks import mlp, orthogonal_linear
-from rpo.normalization import RunningMeanStd
+from rpo.normalization import CLIP, RunningMeanStd
 from rpo.policy import SavedWithModel, TensorPredicting, make_generator
 
 STD_MIN = 0.1
 STD_MAX = 1.0
-CLIP = 10.0
-"""Magnitude at which `VecNormalize` clips what it normalised."""
 
 
 class SharedTrunk(nn.Module):
