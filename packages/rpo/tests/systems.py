@@ -126,6 +126,17 @@ class LinearQuadratic(TorchSystem):
         return k
 
 
+class LostReward(LinearQuadratic):
+    """One that gives the same reward, not a number perhaps, in the third step of every episode."""
+
+    def __init__(self, *args, lost_reward, **kwargs):
+        self.lost_reward = lost_reward
+        super().__init__(*args, **kwargs)
+
+    def reward(self, x, actions):
+        return super().reward(x, actions).masked_fill(self.elapsed == 2, self.lost_reward)
+
+
 class Pendulum(TorchSystem):
     """A hanging pendulum of unit mass and length, x = (angle from upright, velocity), too heavy to lift at once."""
 

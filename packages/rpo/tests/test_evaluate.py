@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 from small_runs import ENV, small_config, train
-from systems import Pendulum
+from systems import LostReward, Pendulum
 
 from rpo import RPO, CheckpointError, evaluate, resume
 from rpo.checkpoint import trained_steps
@@ -52,6 +52,15 @@ def test_model_in_the_place_of_its_policy_is_refused(lq):
     model = RPO(lq(4), small_config(RPO))
     with pytest.raises(TypeError, match=r"policy must have `act`, as the `policy` of a model has\. Got RPO\."):
         evaluate(model, lq(4))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_reward_that_is_not_finite_counts_as_none(value):
+    lost, unrewarded = (LostReward(3, max_episode_steps=6, lost_reward=reward) for reward in (value, 0.0))
+    policy = RPO(unrewarded, small_config(RPO), seed=0).policy
+    returns = [evaluate(policy, env, episodes=6, seed=1).returns for env in (lost, unrewarded)]
+    assert len(set(returns[1])) == 6
+    np.testing.assert_array_equal(*returns)
 
 
 def test_episodes_are_by_default_those_that_the_training_reports(run):

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from small_runs import small_config
 from systems import Bandit, Pendulum, ScaledReward
 
 from rpo import RPO, SAPO, SHAC, RPOConfig, SAPOConfig, SHACConfig, evaluate
@@ -114,13 +115,16 @@ def test_schedules_go_from_start_to_end_and_stay():
 
 
 def test_learning_rates_decay_over_the_tasks_budget_not_over_one_call(lq):
-    config = RPOConfig(hidden_sizes=(8,), horizon=4, critic_epochs=1, decay_timesteps=64)
+    starts = {"actor": 5e-4, "critic": 2e-3}
+    config = small_config(RPO, learning_rate=starts["actor"], critic_learning_rate=starts["critic"], decay_timesteps=64)
     model = RPO(lq(4), config, seed=0)
-    model.learn(32, log_interval=None)
-    # The second window starts after 16 of the 64 steps.
-    assert model.actor_optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 * (1e-5 / 5e-4) ** 0.25)
-    model.learn(80, log_interval=None, reset_num_timesteps=False)
-    assert model.critic_optimizer.param_groups[0]["lr"] == pytest.approx(1e-5)
+    # The last window of each call starts after so many of the 64 steps.
+    for steps, before in ((32, 16), (16, 32), (80, 112)):
+        model.learn(steps, log_interval=None, reset_num_timesteps=False)
+        for name, start in starts.items():
+            rate = start * (1e-5 / start) ** min(before / 64, 1)
+            assert getattr(model, f"{name}_optimizer").param_groups[0]["lr"] == pytest.approx(rate)
+            assert model.logger.name_to_value[f"train/{name}_learning_rate"] == pytest.approx(rate)
 
 
 def test_every_window_logs_what_a_user_needs_to_judge_it(lq):

@@ -3,6 +3,7 @@ import contextlib
 import pytest
 import torch
 from stable_baselines3.common.logger import Logger
+from systems import LostReward
 
 from rpo import RPO, SAPO, SHAC, NonFiniteError, RPOConfig, SAPOConfig, SHACConfig, objectives
 from rpo.optimizers import LIMIT
@@ -21,6 +22,7 @@ def roll_out(model, horizon=8):
 
 def make(env):
     model = RPO(env, CONFIG, seed=0)
+    model.policy.critics.biases[-1].data += 1.0  # new critics give a lost state, observed as 0, the value 0
     env.reset(seed=0)
     return model
 
@@ -95,6 +97,36 @@ def test_exploded_observation_counts_as_a_termination(lq):
     rollout = roll_out(model, horizon=1)
     assert rollout.terminated[0].tolist() == [False, True, False]
     assert rollout.non_finite[0].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("terminates", "truncates"), [(False, True), (True, False), (True, True)])
+def test_lost_state_terminates_whatever_the_environment_calls_its_end(lq, terminates, truncates):
+    class Lost(lq):
+        """One that calls the ends of its first two environments so, and that of the last both at once."""
+
+        def step_grad(self, actions):
+            obs, reward, terminated, truncated, info = super().step_grad(actions)
+            terminated[:2], truncated[:2] = terminates, truncates
+            truncated[3] = True
+            return obs, reward, terminated, truncated, info
+
+    model = make(Lost(4, poison_step=1))
+    env = model.env.env
+    env.x[1, 0], env.elapsed[2], env.x[3, 0] = 2e6, env.max_episode_steps - 1, 20.0
+    rollout = roll_out(model, horizon=1)
+    assert rollout.terminated[0].tolist() == [True, True, False, True]
+    assert rollout.truncated[0].tolist() == [False, False, True, False]
+    assert rollout.non_finite[0].tolist() == [True, True, False, False]
+    assert (rollout.next_values[:, 0, :3] == 0).tolist() == [[True, True, False]] * 2
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_reward_that_is_not_finite_counts_as_none(value):
+    lost, unrewarded = (make(LostReward(3, lost_reward=reward)) for reward in (value, 0.0))
+    assert torch.equal(roll_out(lost).rewards, roll_out(unrewarded).rewards)
+    lost.learn(24, log_interval=None)
+    assert lost.logger.name_to_value["train/skipped_actor_steps"] == 0
+    assert lost.logger.name_to_value["train/skipped_critic_steps"] == 0
 
 
 def test_episode_that_goes_on_after_it_exploded_is_an_error(lq):
@@ -225,6 +257,30 @@ def test_learning_after_a_window_cut_short_starts_new_episodes(lq, error):
     # Sixteen steps from a reset: one episode of twelve in each of three environments.
     assert [episode["l"] for episode in model.ep_info_buffer] == [12] * 3
     assert model.adapter.episodes.lengths.tolist() == model.env.env.elapsed.tolist() == [4] * 3
+
+
+def test_predictions_of_a_callback_do_not_change_what_is_learned(lq):
+    plain, watched = (RPO(lq(3), CONFIG, seed=0) for _ in range(2))
+    seen = []
+    plain.learn(48, log_interval=None)
+    watched.learn(48, callback=lambda *_: seen.append(watched.predict(torch.zeros(2))[0]) or True, log_interval=None)
+    assert not torch.equal(seen[0], seen[1])  # sampled
+    assert all(torch.equal(a, b) for a, b in zip(plain.policy.parameters(), watched.policy.parameters(), strict=True))
+
+
+def test_policy_that_is_saved_normalises_as_it_did_when_it_was_trained(lq, tmp_path):
+    model = RPO(lq(3, start=3.0), CONFIG, seed=0)
+    windows, update = [], model.update
+    model.update = lambda rollout: (windows.append(rollout.raw_observations), update(rollout))[1]
+    model.learn(3 * 24, log_interval=None).save(tmp_path / "model")
+    known, latest = torch.cat(windows[:2]).flatten(0, 1), windows[2].flatten(0, 1)
+    var, mean = torch.var_mean(known, dim=0, correction=0)
+    torch.testing.assert_close(model.policy.normalizer.shift, mean.float(), rtol=1e-3, atol=1e-4)
+    assert (latest.mean(0) - mean).abs().min() > 0.1  # which would have moved it
+    with torch.no_grad():
+        expected = model.policy.actor(((latest - mean) / var.sqrt()).float()).mode()
+    predicted, _ = RPO.load(tmp_path / "model").predict(latest.float(), deterministic=True)
+    torch.testing.assert_close(predicted, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_giving_a_window_up_stops_learning_without_an_update(lq):
