@@ -1,10 +1,13 @@
 """The PPO baseline: what it hands to Stable-Baselines3's algorithm, and what is this package's around it."""
 
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
+from small_runs import small_config
 from stable_baselines3 import PPO as SB3_PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
@@ -83,6 +86,20 @@ def test_standard_deviation_depends_on_the_state_and_stays_between_a_tenth_and_o
     assert std.max().item() == pytest.approx(1.0)
 
 
+def test_new_policy_acts_nearly_the_same_everywhere_and_explores_widely(model):
+    gaussian = model.policy.gaussian(torch.randn(200, 2))
+    assert gaussian.mean.abs().max() < 0.05
+    assert (gaussian.stddev - (0.1 + 0.9 / (1 + math.exp(-2)))).abs().max() < 0.01
+
+
+def test_mean_stays_in_the_box_of_actions(model):
+    policy, observation = model.policy, torch.randn(200, 2)
+    policy.action_net.weight.data *= 1e4
+    mean = policy.gaussian(observation).mean
+    assert mean.abs().max() == 1.0
+    assert torch.equal(policy.act(observation, deterministic=True), policy.deterministic_layers()(observation))
+
+
 def test_log_probability_of_a_window_s_actions_is_that_of_the_gaussian(model):
     observation = torch.randn(5, 2)
     actions, values, log_prob = model.policy(observation)
@@ -90,6 +107,12 @@ def test_log_probability_of_a_window_s_actions_is_that_of_the_gaussian(model):
     torch.testing.assert_close(log_prob, gaussian.log_prob(actions).sum(-1))
     again, log_prob_again, _ = model.policy.evaluate_actions(observation, actions)
     torch.testing.assert_close((again, log_prob_again), (values, log_prob))
+
+
+def divergence(old, new):
+    """Mean of KL(old || new) of two Gaussians, written out."""
+    kl = (new.stddev / old.stddev).log() + (old.variance + (old.mean - new.mean) ** 2) / (2 * new.variance) - 0.5
+    return kl.sum(-1).mean().item()
 
 
 def test_learning_rate_follows_the_divergence():
@@ -112,6 +135,33 @@ def test_learning_rate_adapts_after_every_epoch(lq, target_kl, expected):
     assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(before_the_last_epoch)
 
 
+def test_learning_rate_adapts_to_the_divergence_of_each_epoch(lq, monkeypatch):
+    target = 0.02
+    model = PPO(lq(4), small_config(PPO, n_epochs=4, learning_rate=0.1, target_kl=target), seed=0)
+    observations, policies, rates, train = [], [], [], SB3_PPO.train
+
+    def note_policy():
+        with torch.no_grad():
+            policies.append(model.policy.gaussian(observations[0]))
+
+    def epoch(self):
+        if not observations:  # the buffer has another order later
+            observations.append(torch.as_tensor(model.rollout_buffer.observations).flatten(0, 1))
+            note_policy()
+        train(self)
+        note_policy()
+        rates.append(model.policy.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(SB3_PPO, "train", epoch)
+    model.learn(4 * 4, log_interval=None)
+    expected = [0.1]
+    for old, new in itertools.pairwise(policies):
+        expected.append(kl_adaptive(expected[-1], divergence(old, new), target))
+    assert all(divergence(policies[0], new) > 2 * target for new in policies[1:])  # since the window: all too far
+    assert expected[1] == expected[2]  # since the epoch before: only the first
+    assert [*rates, model._rate] == pytest.approx(expected)
+
+
 def test_logged_divergence_is_that_of_the_new_policy_from_the_one_that_acted(lq):
     model = PPO(lq(4), dataclasses.replace(CONFIG, learning_rate=1e-2), seed=0)
     acted = {}
@@ -126,9 +176,9 @@ def test_logged_divergence_is_that_of_the_new_policy_from_the_one_that_acted(lq)
     model.train = spy
     model.learn(WINDOW, log_interval=None)
     old, new = acted["policy"], model.policy.gaussian(acted["observations"])
-    expected = (new.stddev / old.stddev).log() + (old.variance + (old.mean - new.mean) ** 2) / (2 * new.variance) - 0.5
-    assert expected.mean() > 1e-3
-    assert model.logger.name_to_value["train/kl"] == pytest.approx(expected.sum(-1).mean().item(), rel=1e-3)
+    expected = divergence(old, new)
+    assert expected > 1e-3
+    assert model.logger.name_to_value["train/kl"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_policy_acts_on_what_the_environment_shows_and_predicts_from_what_is_normalised(model):
@@ -141,6 +191,17 @@ def test_policy_acts_on_what_the_environment_shows_and_predicts_from_what_is_nor
     sampled = model.policy.act(raw.repeat(1000, 1), generator=torch.Generator().manual_seed(1))
     assert (sampled.min(), sampled.max()) == (-1.0, 1.0)
     assert sampled.std() > 0.3
+
+
+def test_observation_that_hardly_varies_is_normalised_alike_in_training_and_when_acting(lq):
+    class Still(lq):
+        def observe(self, x):
+            return 1e-3 * x
+
+    model = PPO(Still(4), CONFIG, seed=0).learn(2 * WINDOW, log_interval=None)
+    raw = 1e-3 * torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    normalised = torch.from_numpy(model.env.normalize_obs(raw.numpy()))
+    torch.testing.assert_close(model.policy.normalize(raw), normalised, rtol=1e-4, atol=1e-5)
 
 
 def test_saved_model_has_weights_statistics_and_learning_rate(model, tmp_path, lq):
@@ -262,6 +323,16 @@ def test_training_whose_gradients_are_all_lost_ends_with_parameters_that_are_fin
     assert model.num_timesteps == (1 + LIMIT) * WINDOW
     assert model.logger.name_to_value["train/skipped_policy_steps"] == 2 * 2
     assert all(torch.equal(a, b) for a, b in zip(before, model.policy.action_net.parameters(), strict=True))
+
+
+def test_windows_in_which_all_gradients_are_lost_are_counted_on_after_a_pause(model, tmp_path, lq):
+    with torch.no_grad():
+        model.policy.value_net.bias.fill_(torch.nan)
+    model.learn((LIMIT - 1) * WINDOW, log_interval=None).save_training(tmp_path / "training")
+    again = PPO.load_training(tmp_path / "training", lq(4))
+    with pytest.raises(NonFiniteError, match=f"left out in {LIMIT} windows"):
+        again.learn(20 * WINDOW, log_interval=None, reset_num_timesteps=False)
+    assert again.num_timesteps == LIMIT * WINDOW
 
 
 def test_window_that_minibatches_do_not_divide_is_refused(lq):
