@@ -1,7 +1,9 @@
 """Recorded episodes are those that an evaluation counts."""
 
+import math
+
 import pytest
-import torch
+from systems import LostReward
 
 from rpo import RPO, RPOConfig, evaluate
 from rpo.recording import record_episode
@@ -12,12 +14,8 @@ def policy(lq):
     return RPO(lq(1), RPOConfig(hidden_sizes=(8,)), seed=0).policy
 
 
-def test_return_of_a_recorded_episode_is_the_one_that_is_evaluated(policy, lq):
-    class Lost(lq):
-        def reward(self, x, actions):
-            return torch.where(self.elapsed == 2, torch.nan, super().reward(x, actions))
-
-    env = Lost(1, max_episode_steps=6)
+def test_return_of_a_recorded_episode_is_the_one_that_is_evaluated(policy):
+    env = LostReward(1, max_episode_steps=6, lost_reward=math.nan)
     (expected,) = evaluate(policy, env, episodes=1, seed=3).returns
     assert expected < 0
     assert record_episode(policy, env, seed=3) == pytest.approx(expected)
