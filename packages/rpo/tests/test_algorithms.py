@@ -104,7 +104,7 @@ def test_file_written_before_it_named_the_policy_is_of_the_standard_one(algorith
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0"])
 def test_seed_that_is_none_is_refused(algorithm, lq, seed):
-    message = rf"seed must be an integer in \[0, 2\*\*32\), or None\. Got {seed!r}"
+    message = rf"seed must be an integer in \[0, 2\*\*32\)\. Got {seed!r}"
     with pytest.raises(ValueError, match=message):
         algorithm(lq(4), small_config(algorithm), seed=seed)
 
@@ -176,3 +176,23 @@ def test_help_of_an_algorithm_describes_its_arguments(algorithm):
     assert others == {"_init_setup_model", "unknown"}
     assert [name for name in PRESETS if f'"{name}"' not in described] == []
     assert "PersistentModel.__init__" in algorithm.__doc__
+
+
+@pytest.mark.parametrize("window", [0, -1, 1.5, "10", True])
+def test_number_of_episodes_to_average_over_that_is_none_is_refused(algorithm, lq, window):
+    message = re.escape(f"stats_window_size must be an integer >= 1. Got {window!r}.")
+    with pytest.raises(ValueError, match=message):
+        algorithm(lq(4), small_config(algorithm), stats_window_size=window)
+
+
+def test_arguments_that_loading_does_not_take_are_named(algorithm, lq, tmp_path):
+    algorithm(lq(4), small_config(algorithm)).learn(16, log_interval=None).save_training(tmp_path / "model")
+    for arguments in ({"force_reset": False}, {"print_system_info": True}, {"config": small_config(algorithm)}):
+        (argument,) = arguments
+        message = (
+            rf"{algorithm.__name__} is loaded without {argument}: .* are policy, num_envs, seed, stats_window_size, "
+            r"tensorboard_log, verbose\. Settings are the file's"
+        )
+        for load in (algorithm.load, algorithm.load_training):
+            with pytest.raises(TypeError, match=message):
+                load(tmp_path / "model", lq(4), **arguments)

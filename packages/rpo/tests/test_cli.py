@@ -228,3 +228,20 @@ def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install rpo-rl\[plots\]"):
         plotting.learning_curve(tmp_path / "progress.csv", tmp_path / "curve.png")
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1180591620717411303424"])
+def test_seed_that_is_none_is_told(tmp_path, seed):
+    for args in (
+        ["train", *SMALL, "--runs", str(tmp_path), "--seed", seed],
+        ["record", str(tmp_path), "--seed", seed],
+        ["evaluate", str(tmp_path), "--seeds", "0", seed],
+    ):
+        with pytest.raises(SystemExit, match=rf"rpo: --seeds? must be an integer in \[0, 2\*\*32\)\. Got {seed}\."):
+            main(args)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_with_the_last_seed_is_evaluated_with_one_too(tmp_path):
+    run = train(tmp_path, "--steps", "16", "--seed", "4294967295")
+    assert json.loads(run.evaluation.read_text())["seeds"] == [999_999]

@@ -1,4 +1,5 @@
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -286,3 +287,16 @@ def test_header_of_a_file_changes_nothing(lq):
     before = copy.deepcopy(model.policy.normalizer.state_dict())
     model._header()
     assert all(model.policy.normalizer.state_dict()[name].equal(tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("argument", ["episodes", "max_steps"])
+@pytest.mark.parametrize("value", [0, 2.5, "3", None])
+def test_evaluation_of_a_number_that_is_none_is_refused(model, lq, argument, value):
+    with pytest.raises(ValueError, match=re.escape(f"{argument} must be an integer >= 1. Got {value!r}.")):
+        evaluate(model.policy, lq(4), **{argument: value})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70, 1.5])
+def test_evaluation_with_a_seed_that_is_none_is_refused(model, lq, seed):
+    with pytest.raises(ValueError, match=re.escape(f"seed must be an integer in [0, 2**32). Got {seed}.")):
+        evaluate(model.policy, lq(4), seed=seed)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal, Self
 
+from rpo.arguments import is_integer
 from rpo.logs import plain
 from rpo.presets import preset_named
 
@@ -18,9 +19,7 @@ def require(config: object, name: str, expectation: str, valid: bool) -> None:
 
 def require_integer(config: object, name: str, minimum: int) -> None:
     """Raise ValueError unless the field is an integer of at least `minimum`."""
-    value = getattr(config, name)
-    valid = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-    require(config, name, f"an integer >= {minimum}", valid)
+    require(config, name, f"an integer >= {minimum}", is_integer(getattr(config, name), minimum))
 
 
 def require_number(

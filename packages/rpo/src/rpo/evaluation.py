@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from rpo.arguments import checked_count
 from rpo.env import MAX_EPISODE_STEPS, DifferentiableVectorEnv, EndlessEpisodeError, finite_rewards, require_time_limit
 from rpo.policy import ActingPolicy, make_generator, require_spaces
 
@@ -68,12 +69,11 @@ def evaluate(
     TypeError
         If `env` is no vector environment, or `policy` is a model, say.
     ValueError
-        If the policy is for other spaces, or `episodes` or `max_steps` is less than 1; if the environments say that
-        they have no such time limit, before the first step; or if an episode has not ended after as many steps.
+        If the policy is for other spaces; if `episodes` or `max_steps` is no integer of at least 1, or `seed` none in
+        [0, 2**32); if the environments say that they have no such time limit, before the first step; or if an episode
+        has not ended after as many steps.
     """
-    for name, value in (("episodes", episodes), ("max_steps", max_steps)):
-        if value < 1:
-            raise ValueError(f"{name} must be an integer >= 1. Got {value}.")
+    episodes, max_steps = checked_count("episodes", episodes), checked_count("max_steps", max_steps)
     require_spaces(policy, env)
     require_time_limit(env, max_steps)
     generator = make_generator(policy.device, seed)

@@ -9,9 +9,9 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rpo.arguments import checked_count
 from rpo.config import require
 from rpo.env import DifferentiableVectorEnv, check_env
-from rpo.logs import plain
 from rpo.normalization import VEC_NORMALIZE
 from rpo.presets import PAPER, preset_named
 from rpo.vec_env import TorchVecEnv
@@ -134,9 +134,7 @@ def resolve_env(env: AnyEnv, num_envs: int | None = None, preset: str = "paper")
     TypeError
         If the environment is not differentiable, or is no environment.
     """
-    num_envs = plain(num_envs)
-    if num_envs is not None and (not isinstance(num_envs, int) or num_envs < 1):
-        raise ValueError(f"num_envs must be an integer >= 1. Got {num_envs!r}.")
+    num_envs = None if num_envs is None else checked_count("num_envs", num_envs)
     if isinstance(env, type) or (isinstance(env, str) and env.endswith("Policy")):
         name = env if isinstance(env, str) else env.__name__
         raise TypeError(f"env is the first argument and the policy an optional keyword. Got {name} as env.")

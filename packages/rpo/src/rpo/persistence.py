@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Never, Self, TypeVar
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -21,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor
 
 from rpo import checkpoint
+from rpo.arguments import checked_count, checked_seed
 from rpo.config import AlgorithmConfig
 from rpo.logs import InterruptedLearn, plain
 from rpo.making import AnyEnv, env_id_of, resolve_env
@@ -32,6 +32,8 @@ ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
 
 STANDARD_POLICY = "MlpPolicy"
 """Stable-Baselines3's name for the policy that an algorithm has unless told otherwise."""
+LOAD_ARGUMENTS = ("policy", "num_envs", "seed", "stats_window_size", "tensorboard_log", "verbose")
+"""Arguments of the constructor that loading takes too."""
 
 
 class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
@@ -109,8 +111,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         standard = self.policy_aliases[STANDARD_POLICY]
         if isinstance(policy, type) and not issubclass(policy, standard):
             raise TypeError(f"policy must be a subclass of {standard.__name__}. Got {policy.__name__}.")
-        if seed is not None and not (isinstance(seed, (int, np.integer)) and 0 <= seed < 2**32):
-            raise ValueError(f"seed must be an integer in [0, 2**32), or None. Got {seed!r}.")
+        seed = None if seed is None else checked_seed("seed", seed)
         self.env_id = None if adapter is None else env_id_of(adapter.env)
         self.config = config or self.config_class.for_env(self.env_id, preset)  # type: ignore[assignment]
         if device == "auto" and adapter is not None:
@@ -118,10 +119,10 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         super().__init__(
             policy=policy,
             env=None if adapter is None else self._wrapped(adapter),
-            stats_window_size=stats_window_size,
+            stats_window_size=checked_count("stats_window_size", stats_window_size),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
-            seed=None if seed is None else int(seed),
+            seed=seed,
             device=resolve_device(device),
             **self._own_arguments(adapter),
         )
@@ -249,6 +250,8 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
 
         Raises
         ------
+        TypeError
+            If there is any other argument: settings are those of the file.
         CheckpointError
             If the file is damaged or incomplete, or of another algorithm or program.
         ValueError
@@ -311,6 +314,12 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     def _from_content(
         cls, path: Path, env: AnyEnv | None, device: torch.device | str, **kwargs: Any
     ) -> tuple[Self, dict[str, Any], dict[str, Tensor]]:
+        unknown = [name for name in kwargs if name not in LOAD_ARGUMENTS]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__} is loaded without {', '.join(unknown)}: the arguments besides env and device are "
+                f"{', '.join(LOAD_ARGUMENTS)}. Settings are the file's."
+            )
         header, tensors = checkpoint.read(path)
         with checkpoint.content_of(path):
             if header["algorithm"] != cls.__name__:
@@ -414,10 +423,12 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         device
             Of the networks: "auto", "cpu", "cuda" or "cuda:<number>".
         **kwargs
-            Further arguments of the model.
+            Further arguments of the constructor, as `load` takes them.
 
         Raises
         ------
+        TypeError
+            If there is any other argument.
         CheckpointError
             If the file is damaged, of another algorithm, of another number of environments, or not of a training, or
             if the networks were on another kind of device, whose random streams go on nowhere else.

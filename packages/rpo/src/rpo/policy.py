@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
+from rpo.arguments import checked_seed
 from rpo.config import FirstOrderConfig
 from rpo.export import ExportablePolicy
 from rpo.networks import Actor, CriticEnsemble, Mode
@@ -38,12 +39,18 @@ def resolve_device(device: torch.device | str) -> torch.device:
 
 
 def make_generator(device: torch.device, seed: int | None) -> torch.Generator:
-    """Return a random generator of its own on a device; a random one without a seed."""
+    """Return a random generator of its own on a device; a random one without a seed.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no integer in [0, 2**32).
+    """
     generator = torch.Generator(device)
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(checked_seed("seed", seed))
     return generator
 
 

@@ -55,8 +55,9 @@ def record_episode(
     TypeError
         If `env` is no vector environment, or `policy` is a model, say.
     ValueError
-        If the policy is for other spaces; if there is more than one environment, or it has no replays or frames; if it
-        says that it has no such time limit, before the first step; or if the episode has not ended after as many steps.
+        If the policy is for other spaces; if there is more than one environment, or it has no replays or frames; if the
+        seed is no integer in [0, 2**32); if the environment says that it has no such time limit, before the first step;
+        or if the episode has not ended after as many steps.
     ImportError
         If what writes videos is missing; the message says what to install.
     """

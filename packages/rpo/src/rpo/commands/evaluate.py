@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import arg
 
+from rpo.arguments import SEEDS, checked_seed
 from rpo.commands import mistakes
 from rpo.commands.tables import table
 from rpo.evaluation import POLICIES, Evaluation, evaluate
@@ -20,7 +21,7 @@ from rpo.runs import RunFolder, RunSettings, write_json
 
 EPISODES = 128
 SEED_OFFSET = 1_000_000
-"""Added to the run's seed, so that the evaluated episodes are not those of the training."""
+"""Added to the run's seed, modulo the seeds there are, so that the evaluated episodes are not those of the training."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,16 @@ class EvaluateOptions:
     """Device of the networks."""
 
 
+def evaluation_seed(settings: RunSettings) -> int:
+    """Return the seed of the episodes that a training reports."""
+    return (settings.seed + SEED_OFFSET) % SEEDS
+
+
 def evaluate_model(
     model: PersistentModel[Any], settings: RunSettings, *, episodes: int, seeds: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Return the statistics of a model's episodes on its task, by policy; see `EvaluateOptions`."""
-    seeds = list(seeds) or [settings.seed + SEED_OFFSET]
+    seeds = list(seeds) or [evaluation_seed(settings)]
     results: dict[str, Any] = {"steps": model.num_timesteps, "seeds": seeds}
     with contextlib.closing(make_vector_env(settings.env, episodes, **settings.env_args)) as env:
         for policy in POLICIES:
@@ -103,6 +109,8 @@ def run(args: Sequence[str]) -> None:
             raise ValueError("rpo evaluate needs the folder of a run.")
         if options.episodes < 1:
             raise ValueError(f"--episodes must be >= 1. Got {options.episodes}.")
+        for seed in options.seeds:
+            checked_seed("--seeds", seed)
         if len(set(options.seeds)) < len(options.seeds):
             raise ValueError(f"--seeds must differ. Got {' '.join(map(str, options.seeds))}.")
         for path in options.runs:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from rpo.arguments import checked_seed
 from rpo.commands import mistakes
 from rpo.making import make_vector_env
 from rpo.recording import record_episode
@@ -35,6 +36,7 @@ def run(args: Sequence[str]) -> None:
     """Record as the arguments say; a mistake of the user ends the program with one message."""
     options = tyro.cli(RecordOptions, prog="rpo record", args=list(args))
     with mistakes.told_in_one_message():
+        seed = checked_seed("--seed", options.seed)
         folder = RunFolder(options.run)
         settings = folder.read_settings()
         model = load_trained(folder, "cpu")
@@ -49,7 +51,7 @@ def run(args: Sequence[str]) -> None:
                 env,
                 **files,
                 deterministic=not options.stochastic,
-                seed=options.seed,
+                seed=seed,
             )
         finally:
             env.close()

@@ -14,9 +14,10 @@ import tyro
 from tyro.conf import arg
 
 from rpo.algorithms import ALGORITHMS, algorithm_of
+from rpo.arguments import checked_seed
 from rpo.checkpoint import CheckpointError, trained_steps
 from rpo.commands import mistakes
-from rpo.commands.evaluate import EPISODES, SEED_OFFSET, evaluate_model, evaluation_table
+from rpo.commands.evaluate import EPISODES, evaluate_model, evaluation_seed, evaluation_table
 from rpo.commands.numbers import Count
 from rpo.config import AlgorithmConfig
 from rpo.env import DifferentiableVectorEnv, EndlessEpisodeError, require_time_limit
@@ -161,7 +162,7 @@ def settings_of(options: TrainOptions[Any]) -> RunSettings:
         num_envs=num_envs,
         env_args=env_args,
         steps=options.steps,
-        seed=options.seed,
+        seed=checked_seed("--seed", options.seed),
         config=options.config,
         device=options.device,
         preset=options.preset,
@@ -317,7 +318,7 @@ def draw_replay(model: PersistentModel[Any], settings: RunSettings, folder: RunF
     """Write what an episode of the trained policy looks like, where the environment can show it."""
     env = make_vector_env(settings.env, 1, **settings.env_args)
     try:
-        record_episode(model.policy, env, replay=folder.replay, seed=settings.seed + SEED_OFFSET)
+        record_episode(model.policy, env, replay=folder.replay, seed=evaluation_seed(settings))
     except (ImportError, ValueError) as error:
         print(f"no replay: {error}", file=sys.stderr)
     finally:
