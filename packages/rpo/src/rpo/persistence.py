@@ -72,8 +72,9 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
         ----------
         env
             A differentiable vector environment, an id ("diffenvs/Ant-v0"), what `gymnasium.make` returned, or what
-            `get_env` of another model did. Each model has statistics of observations of its own, even if that is a
-            `VecNormalize`: of one, the environment inside is taken, and other options than a PPO's are refused.
+            `get_env` of another model did. Each model has statistics of observations of its own: of a `VecNormalize`
+            the environment inside is taken, but neither statistics nor `training`, and options other than those of a
+            PPO's own are refused.
         config
             Settings; by default the preset's for a task it has, else the defaults of the configuration class.
         policy
