@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from rpo import objectives, returns, schedules
+from rpo.arguments import is_integer
 from rpo.env import DifferentiableVectorEnv
 from rpo.host_array import HostArray
-from rpo.logs import dump_progress, plain
+from rpo.logs import dump_progress
 from rpo.model import FirstOrderConfigT, FirstOrderModel
 from rpo.optimizers import FiniteAdamW
 from rpo.rollout import Rollout, collect
@@ -67,8 +68,8 @@ class AbstractAlgorithm(FirstOrderModel[FirstOrderConfigT]):
             are left out and counted (`train/skipped_<whose>_steps`).
         """
         env = self.adapter.env
-        if log_interval is not None and (not isinstance(plain(log_interval), int) or log_interval < 1):
-            raise ValueError(f"log_interval must be an integer >= 1, or None. Got {log_interval}.")
+        if log_interval is not None and not is_integer(log_interval, minimum=1):
+            raise ValueError(f"log_interval must be an integer >= 1, or None. Got {log_interval!r}.")
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
