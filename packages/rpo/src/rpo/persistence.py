@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import numbers
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from torch import Tensor
 from rpo import checkpoint
 from rpo.arguments import checked_count, checked_seed
 from rpo.config import AlgorithmConfig
-from rpo.logs import InterruptedLearn, plain
+from rpo.logs import InterruptedLearn
 from rpo.making import AnyEnv, env_id_of, resolve_env
 from rpo.policy import ActingPolicy, resolve_device
 from rpo.presets import preset_named
@@ -365,7 +366,7 @@ class PersistentModel(BaseAlgorithm, Generic[ConfigT]):
     def _setup_learn(
         self, total_timesteps: int, callback: MaybeCallback = None, reset_num_timesteps: bool = True, *args: Any
     ) -> tuple[int, BaseCallback]:
-        if not isinstance(plain(total_timesteps), (int, float)) or not total_timesteps >= 0:
+        if not isinstance(total_timesteps, numbers.Real) or not total_timesteps >= 0:  # NaN neither
             raise ValueError(f"total_timesteps must be a number >= 0. Got {total_timesteps!r}.")
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
         interrupted, self._interrupted = self._interrupted, None
